@@ -1,0 +1,1 @@
+"""What the workshop's scripts share and nobody reads aloud: one file a concern."""

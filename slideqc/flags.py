@@ -1,0 +1,96 @@
+"""The flags that mean the same in every script, checked before any slide is opened."""
+
+import argparse
+import math
+import os
+from pathlib import Path
+
+from slideqc.errors import CommandError
+from slideqc.magnification import parse_work_size
+
+HOME = Path(__file__).resolve().parent.parent  # the folder of the scripts
+DATA = HOME / "data"
+OUTPUT = HOME / "output"
+PARAMETERS = ("image_work_size", "blur_radius", "blur_threshold", "blur_max")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, without the usage."""
+
+    def error(self, message: str) -> None:
+        raise CommandError(f"{message}: see {self.prog} --help")
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The flags of every pipeline; `description` is the script's docstring, shown by --help."""
+    flags = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--folder", type=Path, default=DATA, help="where the slides are (data)")
+    flags.add_argument("--filetype", default="svs", help="their ending (svs)")
+    flags.add_argument("--output", type=Path, default=OUTPUT, help="where the results go (output)")
+    flags.add_argument("--image-work-size", type=_work_size, default="1.25x", metavar="SIZE",
+                       help="magnification to work at, or a part of the full size such as 1/16 (1.25x)")
+    flags.add_argument("--blur-radius", type=_number(above=0, up_to=1000), default=7, metavar="PX",
+                       help="sigma of the Gaussian, in pixels of the working size (7)")
+    flags.add_argument("--blur-threshold", type=_number(), default=0.05, metavar="T",
+                       help="blurry where the smoothed Laplacian of the gray values, 0-1, is at most this (0.05)")
+    flags.add_argument("--blur-max", type=_number(up_to=1), default=0.05, metavar="F",
+                       help="rescan above this fraction of the tissue, 0-1 (0.05)")
+    return flags
+
+
+def add_workers(flags: argparse.ArgumentParser) -> None:
+    """The flag of the parallel scripts."""
+    flags.add_argument("--workers", type=_count, default=cpus(), metavar="N",
+                       help=f"slides checked side by side (the CPUs this process may use: {cpus()})")
+
+
+def cpus() -> int:
+    """The number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parameters(options: argparse.Namespace) -> dict:
+    """The parameters of the steps, by their Python names."""
+    return {name: getattr(options, name) for name in PARAMETERS}
+
+
+def slides(folder: Path, filetype: str) -> list[str]:
+    """The slides of a folder, sorted by name; CommandError if there is no such folder or no slide in it."""
+    ending = "." + filetype.lower().lstrip("*").lstrip(".")
+    try:
+        # The system's own files begin with a dot, such as the ._NAME.svs that macOS leaves on shared drives.
+        files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    except OSError as error:
+        raise CommandError(f"cannot look into the folder {folder} ({error.strerror}): "
+                           "run get_data.py to fetch slides, or name another folder with --folder") from error
+    found = sorted((path for path in files if path.name.lower().endswith(ending)), key=lambda path: path.name)
+    if not found:
+        others = ", ".join(sorted({path.suffix for path in files if path.suffix})) or "nothing"
+        raise CommandError(f"no slide *{ending} in {folder} (it holds {others}): run get_data.py to fetch slides, "
+                           "or name another --folder or --filetype")
+    return [str(path) for path in found]
+
+
+def _work_size(text: str) -> str:
+    try:
+        parse_work_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _number(above: float = -math.inf, up_to: float = math.inf) -> callable:
+    def number(text: str) -> float:
+        value = float(text)
+        if not (math.isfinite(value) and value >= 0 and above < value <= up_to):
+            bounds = f"{'above' if above == 0 else 'from'} 0" + (f" to {up_to:g}" if up_to < math.inf else "")
+            raise argparse.ArgumentTypeError(f"{text} is out of range: give a number {bounds}")
+        return value
+    return number
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is out of range: give a whole number from 1")
+    return value

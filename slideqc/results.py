@@ -1,0 +1,124 @@
+"""The results of a run: a row a slide, and the table and report assembled from the rows.
+
+Each slide's row is a file of its own, `<slide>_qc.json`, written last of the slide's files by whoever checked it. Runs
+that never meet, such as one flow run a slide, so still make one table.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from slideqc import report
+from slideqc.errors import CommandError, OutputError, SlideError
+from slideqc.files import remove_parts, write_whole
+
+COLUMNS = ("file_name", "status", "base_mag", "width", "height",
+           "tissue_fraction", "percent_blurry", "warnings", "error")
+STATUSES = ("ok", "rescan", "no_tissue", "failed")
+NOTES = {"rescan": "too blurry: needs a rescan", "no_tissue": "no tissue found: blank glass, or very pale tissue"}
+ROW_FILE = "_qc.json"
+TABLES = ("results.csv", "report.html", "run.json")
+PICTURES = ("_tissue_seg.png", "_blurry.png", "_overlay.jpg")
+
+
+def begin(output: Path, names: Iterable[str]) -> None:
+    """Make `output` ready for a new table: what an earlier run left of the table and of these slides goes.
+
+    Raises CommandError if the folder cannot be made or written to.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        remove_parts(output)
+        pictures = (f"{name}{kind}" for name in names for kind in PICTURES)
+        for old in (*output.glob(f"*{ROW_FILE}"), *(output / name for name in (*TABLES, *pictures))):
+            old.unlink(missing_ok=True)
+        write_whole(output / "run.json", b"{}\n")
+        (output / "run.json").unlink()
+    except OSError as error:
+        raise CommandError(f"cannot write to the output folder {output} ({error.strerror}): "
+                           "give another one with --output") from error
+
+
+def save_row(output: Path, file_name: str, status: str, *, base_mag: float | None = None, width: int | None = None,
+             height: int | None = None, tissue_fraction: float | None = None, percent_blurry: float | None = None,
+             warnings: Iterable[str] = (), error: str = "", pictures: dict[str, str] | None = None) -> dict:
+    """Write a slide's row and return it. `percent_blurry` is a fraction of the tissue area, 0–1.
+
+    `pictures` are the report's, as `data:` addresses. Raises OutputError if the row cannot be written.
+    """
+    row = {"file_name": file_name, "status": status, "base_mag": base_mag, "width": width, "height": height,
+           "tissue_fraction": _six(tissue_fraction), "percent_blurry": _six(percent_blurry),
+           "warnings": [*warnings, *filter(None, [NOTES.get(status)])], "error": error}
+    content = json.dumps(row | {"pictures": pictures or {}}, indent=1)
+    write_output(output / f"{file_name}{ROW_FILE}", content)
+    return row
+
+
+def save_failure(output: Path, slide: str | Path, error: Exception) -> dict:
+    """Write the row of a slide that could not be checked, with the reason in one line; returns the row."""
+    slide = Path(slide)
+    reason = str(error) if isinstance(error, SlideError) else f"{slide.name}: {type(error).__name__}: {error}"
+    # The same slide gets the same words, wherever it lies.
+    reason = " ".join(reason.replace(f"{slide.parent}{os.sep}", "").replace(f"{output}{os.sep}", "").split())
+    return save_row(output, slide.name, "failed", error=reason)
+
+
+def _six(fraction: float | None) -> float | None:
+    return None if fraction is None else round(float(fraction), 6)
+
+
+def write_output(path: Path, content: str | Iterable[str]) -> None:
+    """Write a text file whole; OutputError, in words, if the folder takes no more."""
+    pieces = [content] if isinstance(content, str) else content
+    try:
+        # Names of files may hold bytes that are no text: those are shown escaped.
+        write_whole(path, (piece.encode("utf-8", "backslashreplace") for piece in pieces))
+    except OSError as error:
+        raise OutputError(f"cannot write {path} ({error.strerror}): make room or give another --output; "
+                          "the rows written so far are whole") from error
+
+
+def read_rows(output: Path) -> list[dict]:
+    """The rows of every slide checked so far, sorted by name."""
+    rows = [_read(path) for path in output.glob(f"*{ROW_FILE}")]
+    return sorted(({column: row[column] for column in COLUMNS} for row in rows), key=lambda row: row["file_name"])
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_bytes())
+
+
+def assemble(output: Path) -> list[dict]:
+    """Write `results.csv` and `report.html` from the rows that are there; returns the rows.
+
+    Runs that end together need no lock: whoever wrote the table looks once more whether rows have come since, and
+    if so writes it again. A row is there before its run assembles, so the last table holds them all.
+    """
+    rows = None
+    while rows != (rows := read_rows(output)):
+        write_output(output / "results.csv", _csv(rows))
+        write_output(output / "report.html",
+                     report.render(rows, lambda row: _read(output / f"{row['file_name']}{ROW_FILE}")["pictures"]))
+    return rows
+
+
+def _csv(rows: list[dict]) -> str:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow(_cell(column, row[column]) for column in COLUMNS)
+    return table.getvalue()
+
+
+def _cell(column: str, value: object) -> object:
+    if value is None:
+        return ""
+    if column in ("tissue_fraction", "percent_blurry"):
+        return f"{value:.6f}"
+    if column == "base_mag":
+        return f"{value:.6g}"
+    return " | ".join(value) if column == "warnings" else value
