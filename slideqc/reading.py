@@ -7,10 +7,9 @@ with tifffile and simplejpeg instead: the same pixels, three to ten times sooner
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Lock
+from threading import local
 from typing import NamedTuple
 
-import cachetools
 import cv2
 import numpy as np
 import openslide
@@ -22,9 +21,10 @@ from slideqc.errors import SlideError
 from slideqc.magnification import Plan
 
 BAND_BYTES = 64 << 20   # pixels in memory while a larger level is reduced
-CACHE_BYTES = 256 << 20
 TIFF_VENDORS = {"aperio", "generic-tiff"}
 RowReader = Callable[[int, int], np.ndarray]
+
+_last = local()
 
 # One slide stays on one core: the parallel variants of the pipeline scale by slides.
 cv2.setNumThreads(1)
@@ -103,21 +103,19 @@ def _refuse_truncated(path: Path) -> None:
 def read_picture(path: Path, facts: Facts, plan: Plan) -> np.ndarray:
     """The whole slide as RGB, uint8 (plan.height, plan.width, 3), read-only.
 
-    Unscanned parts have the slide's background colour. Raises SlideError when a tile is damaged. The pictures
-    read last are kept, within 256 MB, since each step of the pipeline asks for the same one.
+    Unscanned parts have the slide's background colour. Raises SlideError when a tile is damaged. Each thread keeps
+    the picture that it read last, and no more, since the steps of the pipeline ask for the same one in turn.
     """
     with in_words(path):
         stamp = path.stat()
-        return _read_picture(path, facts, plan, (stamp.st_mtime_ns, stamp.st_size))
-
-
-@cachetools.cached(cachetools.LRUCache(CACHE_BYTES, getsizeof=lambda picture: picture.nbytes), lock=Lock(),
-                   key=lambda path, facts, plan, stamp: (path, plan, stamp))
-def _read_picture(path: Path, facts: Facts, plan: Plan, stamp: tuple[int, int]) -> np.ndarray:
-    with _row_reader(path, facts, plan.level) as read_rows:
-        picture = _reduced(read_rows, facts.level_dimensions[plan.level], plan)
-    picture.flags.writeable = False
-    return picture
+        key = (path, plan, stamp.st_mtime_ns, stamp.st_size)
+        if getattr(_last, "key", None) != key:
+            _last.key = _last.picture = None  # so that the old picture is gone before the new one comes
+            with _row_reader(path, facts, plan.level) as read_rows:
+                _last.picture = _reduced(read_rows, facts.level_dimensions[plan.level], plan)
+            _last.picture.flags.writeable = False
+            _last.key = key
+        return _last.picture
 
 
 def _reduced(read_rows: RowReader, dimensions: tuple[int, int], plan: Plan) -> np.ndarray:
