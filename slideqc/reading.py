@@ -47,8 +47,7 @@ def in_words(path: Path) -> Iterator[None]:
     try:
         yield
     except openslide.OpenSlideUnsupportedFormatError:
-        problem = ("is truncated or damaged (a TIFF without a whole directory): copy it again" if _is_tiff(path)
-                   else "is not a slide in a format that OpenSlide reads: is it whole, is it a slide?")
+        problem = _why_no_slide(path)
     except OSError as error:
         problem = f"cannot be opened ({error.strerror or error}): is the drive still there?"
     except (openslide.OpenSlideError, ValueError) as error:  # TiffFileError is a ValueError
@@ -62,9 +61,7 @@ def in_words(path: Path) -> Iterator[None]:
 def read_facts(path: Path) -> Facts:
     """Open the slide, read its metadata, close it. Raises SlideError, in words."""
     with in_words(path):
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise SlideError(f"{path.name} is empty (0 bytes): copy it again")
+        path.open("rb").close()  # says better than OpenSlide why a file cannot be opened
         with openslide.OpenSlide(path) as slide:
             properties = slide.properties
             facts = Facts(
@@ -80,9 +77,14 @@ def read_facts(path: Path) -> Facts:
     return facts
 
 
-def _is_tiff(path: Path) -> bool:
+def _why_no_slide(path: Path) -> str:
     with path.open("rb") as file:
-        return file.read(2) in (b"II", b"MM")
+        start = file.read(2)
+    if not start:
+        return "is empty (0 bytes): copy it again"
+    if start in (b"II", b"MM"):
+        return "is truncated or damaged (a TIFF without a whole directory): copy it again"
+    return "is not a slide in a format that OpenSlide reads: is it whole, is it a slide?"
 
 
 def _positive(text: str | None) -> float | None:
@@ -143,9 +145,15 @@ def _row_reader(path: Path, facts: Facts, level: int) -> Iterator[RowReader]:
     if facts.vendor in TIFF_VENDORS:
         with tifffile.TiffFile(path) as tiff:
             page = _jpeg_page(tiff, facts.level_dimensions[level])
-            if page is not None:
+            scanned_whole = all(all(other.databytecounts) for other in tiff.pages if other.is_tiled)
+            if page is not None and scanned_whole:
                 yield lambda top, bottom: _rows_of_tiles(page, top, bottom)
                 return
+            if page is not None:
+                # OpenSlide knows how to fill the gaps between tiles, but lets damage in the others pass.
+                for index, count in enumerate(page.databytecounts):
+                    if count:
+                        _decode(page, index)
     # After one read error an OpenSlide handle is dead, and it cannot be pickled: so each picture opens its own.
     with openslide.OpenSlide(path) as slide:
         yield lambda top, bottom: _rows_of_openslide(slide, facts, level, top, bottom)
@@ -156,8 +164,7 @@ def _jpeg_page(tiff: tifffile.TiffFile, dimensions: tuple[int, int]) -> tifffile
     for page in tiff.pages:
         if (page.is_tiled and (page.imagewidth, page.imagelength) == dimensions
                 and page.compression == tifffile.COMPRESSION.JPEG and page.bitspersample == 8
-                and page.samplesperpixel == 3 and page.planarconfig == tifffile.PLANARCONFIG.CONTIG
-                and all(page.databytecounts)):
+                and page.samplesperpixel == 3 and page.planarconfig == tifffile.PLANARCONFIG.CONTIG):
             return page
     return None
 
@@ -167,20 +174,23 @@ def _rows_of_tiles(page: tifffile.TiffPage, top: int, bottom: int) -> np.ndarray
     across = -(-page.imagewidth // wide)
     first, last = top // high, -(-bottom // high)
     rows = np.empty(((last - first) * high, across * wide, 3), np.uint8)
-    file = page.parent.filehandle
     for index in range(first * across, last * across):
-        file.seek(page.dataoffsets[index])
         y, x = divmod(index - first * across, across)
-        rows[y * high:(y + 1) * high, x * wide:(x + 1) * wide] = _decode(page, file.read(page.databytecounts[index]))
+        rows[y * high:(y + 1) * high, x * wide:(x + 1) * wide] = _decode(page, index)
     return rows[top - first * high:bottom - first * high, :page.imagewidth]
 
 
-def _decode(page: tifffile.TiffPage, tile: bytes) -> np.ndarray:
+def _decode(page: tifffile.TiffPage, index: int) -> np.ndarray:
     """Decode one tile, strictly: libjpeg by itself paints over damaged data and says nothing.
 
     A tile stream lacks the tables, which TIFF keeps once a page, and the word on its colours, which TIFF keeps
     in the photometric tag: both go in between its first marker and the rest (TIFF Technical Note 2; Adobe APP14).
     """
+    file = page.parent.filehandle
+    file.seek(page.dataoffsets[index])
+    tile = file.read(page.databytecounts[index])
+    while tile[2:4] in (b"\xff\xe0", b"\xff\xee"):  # the stream's own word on its colours: OpenSlide ignores it too
+        tile = tile[:2] + tile[4 + int.from_bytes(tile[4:6]):]
     coded_as_rgb = page.photometric == tifffile.PHOTOMETRIC.RGB
     colours = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + (b"\x00" if coded_as_rgb else b"\x01")
     tables = (page.jpegtables or b"")[2:-2]

@@ -42,9 +42,10 @@ def begin(output: Path, names: Iterable[str]) -> None:
                            "give another one with --output") from error
 
 
-def save_row(output: Path, file_name: str, status: str, *, base_mag: float | None = None, width: int | None = None,
-             height: int | None = None, tissue_fraction: float | None = None, percent_blurry: float | None = None,
-             warnings: Iterable[str] = (), error: str = "", pictures: dict[str, str] | None = None) -> dict:
+def save_row(output: str | Path, file_name: str, status: str, *, base_mag: float | None = None,
+             width: int | None = None, height: int | None = None, tissue_fraction: float | None = None,
+             percent_blurry: float | None = None, warnings: Iterable[str] = (), error: str = "",
+             pictures: dict[str, str] | None = None) -> dict:
     """Write a slide's row and return it. `percent_blurry` is a fraction of the tissue area, 0–1.
 
     `pictures` are the report's, as `data:` addresses. Raises OutputError if the row cannot be written.
@@ -53,11 +54,11 @@ def save_row(output: Path, file_name: str, status: str, *, base_mag: float | Non
            "tissue_fraction": _six(tissue_fraction), "percent_blurry": _six(percent_blurry),
            "warnings": [*warnings, *filter(None, [NOTES.get(status)])], "error": error}
     content = json.dumps(row | {"pictures": pictures or {}}, indent=1)
-    write_output(output / f"{file_name}{ROW_FILE}", content)
+    write_output(Path(output) / f"{file_name}{ROW_FILE}", content)
     return row
 
 
-def save_failure(output: Path, slide: str | Path, error: Exception) -> dict:
+def save_failure(output: str | Path, slide: str | Path, error: Exception) -> dict:
     """Write the row of a slide that could not be checked, with the reason in one line; returns the row."""
     slide = Path(slide)
     reason = str(error) if isinstance(error, SlideError) else f"{slide.name}: {type(error).__name__}: {error}"
