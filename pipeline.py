@@ -39,7 +39,7 @@ def tissue_mask(rgb: np.ndarray) -> np.ndarray:
     contrast = cv2.mean(inverted, dark)[0] - cv2.mean(inverted, 255 - dark)[0]
     pieces = cv2.connectedComponentsWithStats(cv2.morphologyEx(dark, cv2.MORPH_OPEN, SQUARE))[2]
     largest = pieces[1:, cv2.CC_STAT_AREA].max(initial=0)
-    if contrast < LEAST_CONTRAST or largest < LEAST_PIECE * dark.size:
+    if dark.all() or contrast < LEAST_CONTRAST or largest < LEAST_PIECE * dark.size:
         return np.zeros_like(dark)
     return cv2.dilate(dark, SQUARE, iterations=3)
 

@@ -39,7 +39,9 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
 def start_logging(in_worker: bool = False) -> None:
     """Show log lines on standard output; those of a worker process first wipe the progress bar of its parent."""
     wipe = "\r\x1b[K" if in_worker and sys.stdout.isatty() and sys.stderr.isatty() else ""
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, datefmt="%H:%M:%S", force=True,
+    terminal = logging.StreamHandler(sys.stdout)
+    terminal.addFilter(lambda record: not record.name.startswith("prefect"))  # it shows its own lines
+    logging.basicConfig(handlers=[terminal], level=logging.INFO, datefmt="%H:%M:%S", force=in_worker,
                         format=f"{wipe}%(asctime)s %(levelname)-7s %(message)s")
 
 
@@ -50,7 +52,9 @@ def _say(problem: object, status: int) -> int:
 
 def progress(slides: Iterable, total: int | None = None) -> Iterator:
     """Go through the slides with a progress bar, where standard error is a terminal."""
-    with logging_redirect_tqdm(), tqdm(slides, total=total, unit="slide", disable=None, dynamic_ncols=True) as bar:
+    loggers = [logging.getLogger(), logging.getLogger("prefect")]
+    bar = tqdm(slides, total=total, unit="slide", disable=None, dynamic_ncols=True)
+    with logging_redirect_tqdm(loggers), bar:
         yield from bar
 
 

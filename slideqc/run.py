@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from slideqc import console, flags, results
+from slideqc.errors import SlideError
 
 LIBRARIES = ("prefect", "dask", "numpy", "opencv-python-headless", "openslide-bin", "simplejpeg", "tifffile")
 
@@ -31,6 +32,10 @@ class Run:
     def finish(self) -> int:
         """Write and show the table and the report; the exit status: 0, or 1 if a slide could not be checked."""
         output = self.options.output
+        for slide in self.slides:
+            if not results.has_row(output, slide):
+                problem = SlideError(f"{Path(slide).name} was not checked: its run broke off")
+                results.save_failure(output, slide, problem)
         rows = results.assemble(output)
         results.write_output(output / "run.json", json.dumps(self._facts(len(rows)), indent=1) + "\n")
         counts = {status: sum(row["status"] == status for row in rows) for status in results.STATUSES}
