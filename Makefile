@@ -1,6 +1,7 @@
 # make run    sets everything up, fetches slides, checks them, and says where the report lies
 # make test   sets everything up, with the test tools, and runs the tests      (make test ARGS="-k blank")
 # make lint   the linter alone
+# make pictures   draws the pictures of the documents anew, from real runs
 # make lock   writes constraints.txt anew from the newest releases that requirements.txt allows
 # make clean  removes what the set-up made; data/ and output/ stay
 #
@@ -17,7 +18,7 @@ endif
 PY := .venv/$(BIN)/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: run test lint lock clean can-make-a-venv another-python
+.PHONY: run test lint pictures lock clean can-make-a-venv another-python
 
 run: .venv/ready
 	$(PY) get_data.py
@@ -25,6 +26,9 @@ run: .venv/ready
 
 test: .venv/ready-to-test
 	$(PY) -m pytest $(ARGS)
+
+pictures: .venv/ready
+	$(PY) docs/pictures.py
 
 lint: .venv/ready-to-test
 	$(PY) -m ruff check .

@@ -37,8 +37,9 @@ def tissue_mask(rgb: np.ndarray) -> np.ndarray:
     inverted = 255 - cv2.transform(rgb, LUMA)
     _, dark = cv2.threshold(inverted, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     contrast = cv2.mean(inverted, dark)[0] - cv2.mean(inverted, 255 - dark)[0]
-    pieces = cv2.connectedComponentsWithStats(cv2.morphologyEx(dark, cv2.MORPH_OPEN, SQUARE))[2]
-    largest = pieces[1:, cv2.CC_STAT_AREA].max(initial=0)
+    opened = cv2.morphologyEx(dark, cv2.MORPH_OPEN, SQUARE)  # fibres are thinner than the square
+    outlines, _ = cv2.findContours(opened, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    largest = max(map(cv2.contourArea, outlines), default=0)
     if dark.all() or contrast < LEAST_CONTRAST or largest < LEAST_PIECE * dark.size:
         return np.zeros_like(dark)
     return cv2.dilate(dark, SQUARE, iterations=3)
@@ -50,7 +51,7 @@ def blurry_mask(rgb: np.ndarray, tissue: np.ndarray, blur_radius: float, blur_th
     `rgb` is uint8 (height, width, 3), `tissue` uint8 (height, width); `blur_radius` is σ in pixels; the threshold
     has no unit, since gray values run from 0 to 1. Returns uint8 (height, width), 255 on blurry tissue.
     """
-    gray = cv2.transform(np.float32(rgb) / 255, LUMA)
+    gray = cv2.transform(np.float32(rgb), LUMA / 255)
     edges = np.abs(cv2.Laplacian(gray, cv2.CV_32F, borderType=cv2.BORDER_REFLECT))
     reach = 2 * round(4 * blur_radius) + 1  # four σ to each side, as in scikit-image
     smooth = cv2.GaussianBlur(edges, (reach, reach), blur_radius, borderType=cv2.BORDER_REPLICATE)

@@ -44,6 +44,20 @@ def add_workers(flags: argparse.ArgumentParser) -> None:
                        help=f"slides checked side by side (the CPUs this process may use: {cpus()})")
 
 
+def add_executor(flags: argparse.ArgumentParser) -> None:
+    """The flags that say where the tasks of a mapped flow run."""
+    flags.add_argument("--executor", choices=["local", "threads", "processes", "distributed"], default="threads",
+                       help="where tasks run (threads)")
+    flags.add_argument("--scheduler-address", metavar="tcp://…",
+                       help="of a running Dask cluster, with distributed (starts a local one of --workers processes)")
+
+
+def add_visualize(flags: argparse.ArgumentParser) -> None:
+    """The flag of the flows."""
+    flags.add_argument("--visualize", type=Path, metavar="FILE",
+                       help="draw the flow to a .png, .svg or .pdf, and check nothing")
+
+
 def cpus() -> int:
     """The number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -95,8 +95,7 @@ def _positive(text: str | None) -> float | None:
 def _refuse_truncated(path: Path) -> None:
     """A cut file may still open, and even give pixels, when the lost tiles belong to another level."""
     with tifffile.TiffFile(path) as tiff:
-        end = max((offset + count for page in tiff.pages
-                  for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
+        end = max(np.add(page.dataoffsets, page.databytecounts).max(initial=0) for page in tiff.pages)
         if end > tiff.filehandle.size:
             raise SlideError(f"{path.name} is truncated (its pixels run to byte {end:,}, "
                              f"the file ends at {tiff.filehandle.size:,}): copy it again")

@@ -67,6 +67,11 @@ def save_failure(output: str | Path, slide: str | Path, error: Exception) -> dic
     return save_row(output, slide.name, "failed", error=reason)
 
 
+def has_row(output: Path, slide: str | Path) -> bool:
+    """Has somebody checked this slide, with whatever result?"""
+    return (output / f"{Path(slide).name}{ROW_FILE}").exists()
+
+
 def _six(fraction: float | None) -> float | None:
     return None if fraction is None else round(float(fraction), 6)
 

@@ -1,0 +1,39 @@
+"""Draw the pictures of the documents anew, from real runs:  make pictures"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent))
+
+import matplotlib.pyplot as plt  # noqa: E402
+
+import pipeline  # noqa: E402
+from slideqc import drawing, generate  # noqa: E402
+
+
+def pipeline_overview(target: Path) -> None:
+    """A generated slide, partly out of focus, beside what the two steps of the pipeline leave of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        slide = generate.write_slide(Path(folder) / "slide.svs", width=46000, height=32914, magnification=20, seed=4)
+        image = pipeline.load_image(str(slide), "1.25x", folder)
+        pipeline.tissue_segmentation_simple(image, "1.25x")
+        percent_blurry = pipeline.identifyBlurryRegions(image, "1.25x", 7, 0.05)
+        tissue, blurry = image.load_mask("tissue_seg.png"), image.load_mask("blurry.png")
+        panels = {
+            "the slide, at 1.25x": image.picture("1.25x"),
+            "its tissue mask": tissue,
+            f"its blur mask: {100 * percent_blurry:.0f} % of the tissue": blurry,
+            "both, in the report": drawing.overlay(image.picture("1.25x"), tissue, blurry),
+        }
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8.4), layout="constrained")
+    for axis, (title, picture) in zip(axes.flat, panels.items(), strict=True):
+        axis.imshow(picture, cmap="gray")
+        axis.set_title(title, fontsize=16)
+        axis.set(xticks=[], yticks=[])
+    figure.savefig(target, dpi=90, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    pipeline_overview(DOCS / "pipeline_overview.png")

@@ -1,0 +1,222 @@
+"""What a generated slide looks like: stained tissue drawn from noise, and where on the glass it lies.
+
+Lengths in the drawings are pixels of 0.5 µm (20x); a drawing is square and repeats without a seam. Two stains colour
+it as they colour a real section: light is absorbed in proportion to the stain on its way (Beer and Lambert).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+GLASS = 242.0                                          # gray value of clean glass, which JPEG keeps as it is
+HAEMATOXYLIN = np.array([0.92, 1.05, 0.52], np.float32)  # optical density per unit of stain: red, green, blue
+EOSIN = np.array([0.12, 0.78, 0.43], np.float32)
+DEFOCUS = 24                                           # σ in px: nothing of 8 µm is left in focus
+EVEN = 200                                             # σ in px: waves longer than this are evened out
+FASCICLE = 440                                         # working pixels in which fibres change their way
+COARSE = 8                                             # how much coarser long waves are drawn
+REACH = 8                                              # working pixels in which every edge is over
+WORK = 16                                              # px of a drawing that one working pixel (1.25x) spans
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, int], wavelength: tuple[float, float],
+          periodic: bool = False) -> np.ndarray:
+    """Smooth noise, float32 `shape`, mean about 0 and deviation about 1; wavelengths (y, x) in px."""
+    if min(wavelength) >= 8 * COARSE and min(shape) >= 8 * COARSE:
+        # Long waves are drawn coarse and enlarged: the same to the eye, many times sooner.
+        few = tuple(-(-side // COARSE) for side in shape)
+        coarse = noise(rng, few, [wave / COARSE for wave in wavelength], periodic)
+        coarse = np.pad(coarse, 1, mode="wrap" if periodic else "edge")
+        fine = cv2.resize(coarse, None, fx=COARSE, fy=COARSE, interpolation=cv2.INTER_LINEAR)
+        return np.ascontiguousarray(fine[COARSE:COARSE + shape[0], COARSE:COARSE + shape[1]])
+    cells = [max(2, round(side / wave)) for side, wave in zip(shape, wavelength, strict=True)]
+    values = np.pad(rng.standard_normal(cells, np.float32), 3, mode="wrap" if periodic else "reflect")
+    # Pixel x of the picture lies at (x + 0.5) * cells / side of the grid, so that the wrap has no seam.
+    y, x = (count / side for count, side in zip(cells, shape, strict=True))
+    grid = np.array([[x, 0, x / 2 + 2.5], [0, y, y / 2 + 2.5]])
+    return 1.5 * cv2.warpAffine(values, grid, shape[::-1], flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+
+
+def fractal(rng: np.random.Generator, shape: tuple[int, int], wavelength: float, octaves: int,
+            gain: float = 0.5, periodic: bool = False) -> np.ndarray:
+    """Noise whose every octave has half the wavelength and `gain` times the amplitude of the one before."""
+    return sum(gain ** i * noise(rng, shape, (wavelength / 2 ** i,) * 2, periodic) for i in range(octaves))
+
+
+def nuclei(rng: np.random.Generator, period: int, xy: np.ndarray, angles: np.ndarray, length: float,
+           width: float) -> np.ndarray:
+    """Ellipses at `xy` (n, 2) px along `angles` (n,) radians; float32 (period, period), 0 outside and 1 at most."""
+    margin = 32
+    canvas = np.zeros((period + 2 * margin,) * 2, np.uint8)
+    sizes = np.clip(rng.normal(1, 0.18, (len(xy), 2)), 0.6, 1.6) * (length / 2, width / 2)
+    shades = rng.integers(140, 256, len(xy))
+    for (x, y), (long, short), angle, shade in zip((xy + margin) * 16, sizes * 16, np.degrees(angles), shades,
+                                                   strict=True):
+        cv2.ellipse(canvas, (int(x), int(y)), (int(long), int(short)), angle, 0, 360, int(shade), -1, cv2.LINE_AA, 4)
+    # What sticks out on one side comes in on the other.
+    for _ in range(2):
+        np.maximum(canvas[-2 * margin:-margin], canvas[:margin], out=canvas[-2 * margin:-margin])
+        np.maximum(canvas[margin:2 * margin], canvas[-margin:], out=canvas[margin:2 * margin])
+        canvas = canvas.T
+    return np.float32(canvas[margin:-margin, margin:-margin]) / 255
+
+
+def scattered(rng: np.random.Generator, period: int, spacing: float) -> np.ndarray:
+    """Points (n, 2) px about `spacing` apart, in no visible order."""
+    count = round(period / spacing)
+    grid = np.stack(np.meshgrid(np.arange(count), np.arange(count)), -1).reshape(-1, 2)
+    return (grid + rng.uniform(0, 1, grid.shape)) * (period / count) % period
+
+
+def stroma(rng: np.random.Generator, period: int) -> tuple[np.ndarray, np.ndarray]:
+    """Connective tissue: wavy pink fibres with gaps between them, and slender nuclei along them.
+
+    Returns haematoxylin and eosin, float32 (period, period). All is drawn lying flat, then bent together.
+    """
+    def flat(y: float, x: float) -> np.ndarray:
+        return noise(rng, (period, period), (y, x), periodic=True)
+
+    fibres = 0.45 * flat(3, 30) + 0.45 * flat(8, 70) + 0.5 * flat(22, 190) + 0.35 * flat(90, 300)
+    gaps = np.clip(1.8 * (flat(13, 110) + 0.8 * flat(38, 150) + 0.5 * flat(5, 40) - 1.0), 0, 1)
+    xy = scattered(rng, period, 16)
+    crowd = flat(60, 130)[tuple(xy.astype(int).T[::-1])]
+    xy = xy[rng.uniform(0, 1, len(xy)) < 0.07 + 0.45 * (crowd > 1.1)]
+    cells = nuclei(rng, period, xy, rng.normal(0, 0.2, len(xy)), 22, 5.5)
+    eosin = (0.58 + 0.25 * fibres).clip(0.16) * (1 - 0.92 * gaps)
+    haematoxylin = 0.05 * (1 - gaps) + 0.85 * cells * (0.9 + 0.15 * fibres)
+    bend_x, bend_y = (amount * flat(600, 600) + amount / 8 * flat(170, 170) for amount in (24, 80))
+    bend_x += np.arange(period, dtype=np.float32)
+    bend_y += np.arange(period, dtype=np.float32)[:, None]
+    return tuple(cv2.remap(stain, bend_x, bend_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+                 for stain in (haematoxylin, eosin))
+
+
+def glands(rng: np.random.Generator, period: int) -> tuple[np.ndarray, np.ndarray]:
+    """Crowded glands: a lumen, cells around it with their nuclei in a row, a little stroma between.
+
+    Returns haematoxylin and eosin, float32 (period, period).
+    """
+    def waves(length: float) -> np.ndarray:
+        return noise(rng, (period, period), (length, length), periodic=True)
+
+    height = waves(85) + 0.5 * waves(48) + 0.16 * waves(17)   # hills are glands, their tops lumens
+    slope_y, slope_x = np.gradient(cv2.GaussianBlur(height, (0, 0), 6))
+    xy = scattered(rng, period, 9.5)
+    at = tuple(xy.astype(int).T[::-1])
+    level, luck = height[at], rng.uniform(0, 1, len(xy))
+    wall = (level > -0.15) & (level < 0.7) & (luck < 0.8)
+    loose = (level < -0.15) & (luck < 0.22)
+    across = np.arctan2(slope_y[at], slope_x[at]) + rng.normal(0, 0.2, len(xy))
+    cells = np.maximum(nuclei(rng, period, xy[wall], across[wall], 17, 9),
+                       nuclei(rng, period, xy[loose], across[loose] + np.pi / 2, 14, 8))
+    grain = 0.5 * waves(4) + 0.5 * waves(9)
+    lumen = np.clip(3.0 * (height + 0.1 * grain - 1.45), 0, 1)
+    body = np.clip(4 * (height + 0.2), 0, 1)                  # 1 in glands, 0 between them
+    clefts = np.clip(3 * (-height - 1.55 + 0.1 * grain), 0, 1)
+    solid = (1 - 0.95 * lumen) * (1 - 0.85 * clefts)
+    eosin = (0.62 - 0.22 * body + 0.11 * grain) * solid
+    haematoxylin = (0.06 + 0.20 * body + 0.05 * grain * body) * solid + cells * (0.80 + 0.12 * grain)
+    return haematoxylin, eosin
+
+
+def stained(haematoxylin: np.ndarray, eosin: np.ndarray, tint: np.ndarray) -> np.ndarray:
+    """Light through two stains: uint8 (height, width, 3). `tint` (2,) scales them, as laboratories do."""
+    amounts = cv2.merge([_evened(haematoxylin), _evened(eosin)])
+    density = cv2.transform(amounts, -np.stack([tint[0] * HAEMATOXYLIN, tint[1] * EOSIN], 1))
+    return cv2.convertScaleAbs(cv2.exp(density), alpha=GLASS)
+
+
+def _evened(stain: np.ndarray) -> np.ndarray:
+    """The stain without its slow waves: from afar they would show that the drawing repeats."""
+    stain = stain.clip(0)
+    return stain * (stain.mean() / _smoothed(stain, min(EVEN, len(stain) // 16)))
+
+
+def _smoothed(periodic: np.ndarray, sigma: float) -> np.ndarray:
+    """The periodic picture under a wide Gaussian, computed coarse."""
+    height, width = periodic.shape[:2]
+    coarse = cv2.resize(periodic, (width // COARSE, height // COARSE), interpolation=cv2.INTER_AREA)
+    pad = int(4 * sigma / COARSE)
+    coarse = cv2.copyMakeBorder(coarse, pad, pad, pad, pad, cv2.BORDER_WRAP)
+    coarse = cv2.GaussianBlur(coarse, (0, 0), sigma / COARSE)[pad - 1:1 - pad, pad - 1:1 - pad]
+    return cv2.resize(coarse, None, fx=COARSE, fy=COARSE)[COARSE:-COARSE, COARSE:-COARSE]
+
+
+def out_of_focus(picture: np.ndarray) -> np.ndarray:
+    """The periodic picture, uint8 (height, width, 3), as it looks out of focus."""
+    return _smoothed(picture, DEFOCUS)
+
+
+def glass(rng: np.random.Generator, period: int) -> np.ndarray:
+    """Clean glass with the faint noise of a camera, uint8 (period, period, 3)."""
+    gray = GLASS + rng.normal(0, 1.2, (period, period))
+    return cv2.merge([np.uint8(np.round(gray))] * 3)
+
+
+class Scene(NamedTuple):
+    """Where on the glass things lie: float32 maps at 1.25x, distances to an edge in working pixels, > 0 inside."""
+
+    tissue: np.ndarray
+    glands: np.ndarray    # the rest is stroma,
+    turned: np.ndarray    # whose fibres run up and down here, and from side to side elsewhere;
+    mirrored: np.ndarray  # both kinds are also mirrored here and there, lest one sees that they repeat
+    defocus: np.ndarray
+
+
+def scene(rng: np.random.Generator, height: int, width: int, blurred: bool) -> Scene:
+    """Lay fragments of tissue on a glass of that size (working pixels); out of focus in one region if `blurred`."""
+    shape, size = (height, width), min(height, width)
+    tissue = fragments(rng, height, width)
+    # Tears: thin lines along the level of one noise, where another one allows them.
+    tears = np.abs(fractal(rng, shape, 0.35 * size, 6, 0.6)) < 0.035
+    tissue &= ~(tears & (fractal(rng, shape, 0.2 * size, 2) > 0.9))
+    zones = fractal(rng, shape, 0.4 * size, 5, 0.55)
+    focus = np.zeros_like(tissue)
+    if blurred and tissue.any():
+        ys, xs = np.nonzero(tissue ^ (cv2.erode(np.uint8(tissue), np.ones((3, 3))) > 0))  # it reaches the outline
+        pick = rng.integers(len(ys))
+        away = _enlarged(lambda y, x: np.hypot(y - ys[pick], x - xs[pick]), shape)
+        away += 0.06 * size * fractal(rng, shape, 0.4 * size, 4)
+        focus = away < np.quantile(away[tissue], rng.uniform(0.18, 0.32))
+    return Scene(signed_distance(tissue), signed_distance(zones > np.quantile(zones, 0.6)),
+                 *(signed_distance(fractal(rng, shape, FASCICLE, 2) > 0) for _ in range(2)), signed_distance(focus))
+
+
+def fragments(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Pieces of tissue side by side, their outlines frayed at every scale; bool (height, width)."""
+    small = width < 500  # then there is room for one piece, and every pixel of its outline counts
+    count = 1 if small else int(rng.integers(2, 5))
+    rim, rough, spread = (0.08, 0.09, 1.12) if small else (0.2, 0.16, 1)
+    size = min(height, width / count)
+    pieces = [(((i + rng.uniform(0.45, 0.55)) * width / count, height * rng.uniform(0.44, 0.56)),
+               (rng.uniform(0.36, 0.45) * spread * width / count, rng.uniform(0.32, 0.44) * spread * height),
+               rng.uniform(-0.5, 0.5)) for i in range(count)]
+
+    def inside(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        field = np.full(y.shape, -np.inf, np.float32)
+        for centre, radii, turn in pieces:
+            dx, dy = x - centre[0], y - centre[1]
+            field = np.maximum(field, 1 - np.hypot((dx * np.cos(turn) + dy * np.sin(turn)) / radii[0],
+                                                   (dy * np.cos(turn) - dx * np.sin(turn)) / radii[1]))
+        border = np.minimum(np.minimum(x, width - x), np.minimum(y, height - y)) / size
+        return field - 4 * np.clip(rim - border, 0, None)   # so that no piece is cut straight
+
+    return _enlarged(inside, (height, width)) + rough * fractal(rng, (height, width), 0.6 * size, 8, 0.56) > 0
+
+
+def _enlarged(function: Callable[[np.ndarray, np.ndarray], np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """A smooth function of (y, x) over the whole shape, computed at one pixel in `COARSE` × `COARSE`; float32."""
+    rows, columns = (np.arange(-(-side // COARSE), dtype=np.float32) * COARSE + COARSE / 2 for side in shape)
+    coarse = np.float32(function(*np.meshgrid(rows, columns, indexing="ij")))
+    return cv2.resize(coarse, None, fx=COARSE, fy=COARSE, interpolation=cv2.INTER_LINEAR)[:shape[0], :shape[1]]
+
+
+def signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Distance to the mask's edge in px, positive inside, cut at ±`REACH`; float32."""
+    mask = np.uint8(mask)
+    if mask.min() == mask.max():
+        return np.full(mask.shape, REACH if mask.any() else -REACH, np.float32)
+    distance = cv2.distanceTransform(mask, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)
+    return cv2.GaussianBlur(np.clip(distance, -REACH, REACH), (0, 0), 0.8)

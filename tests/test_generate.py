@@ -1,0 +1,270 @@
+"""Generated and planted slides, as OpenSlide sees them, and their truth, as scikit-image's filters find it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import openslide
+import pytest
+from skimage.color import rgb2gray
+from skimage.filters import gaussian, laplace, threshold_otsu
+from skimage.morphology import dilation, footprint_rectangle
+
+from slideqc import aperio, generate, planted, reading
+from slideqc.generate import truth_path, write_slide
+from slideqc.magnification import Plan
+
+HOME = Path(__file__).resolve().parent.parent
+GLASS, SHARP, BLURRED = 0, 128, 255
+
+
+def pixels(slide: openslide.OpenSlide, level: int, left=0, top=0, width=None, height=None) -> np.ndarray:
+    """Part of a level as RGB; `left` and `top` are pixels of that level."""
+    size = (width or slide.level_dimensions[level][0], height or slide.level_dimensions[level][1])
+    by = round(slide.level_downsamples[level])
+    return np.array(slide.read_region((left * by, top * by), level, size).convert("RGB"))
+
+
+def truth_of(path: Path) -> np.ndarray:
+    return cv2.imread(str(truth_path(path)), cv2.IMREAD_UNCHANGED)
+
+
+def small(path: Path, **options) -> Path:
+    return write_slide(path, **{"width": 2048, "height": 1536, "magnification": 20, "seed": 7} | options)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two slides of full size: 20x, all in focus, and 40x, partly out of focus."""
+    folder = tmp_path_factory.mktemp("generated")
+    generate.generate(folder, 2)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["generated-20x-1", "generated-40x-2"])
+def full(folder, request):
+    return folder / f"{request.param}.svs"
+
+
+@pytest.fixture(scope="module")
+def small_slide(tmp_path_factory):
+    return small(tmp_path_factory.mktemp("small") / "small.svs")
+
+
+@pytest.fixture(scope="module")
+def awkward(tmp_path_factory):
+    return {path.stem.removeprefix("planted-"): path for path in planted.plant(tmp_path_factory.mktemp("planted"))}
+
+
+# The file ---------------------------------------------------------------------------------------------------------
+
+FACTS = {
+    20: ("0.499", [(46000, 32914), (11500, 8228), (2875, 2057)]),
+    40: ("0.2495", [(92000, 65828), (23000, 16457), (5750, 4114), (2875, 2057)]),
+}
+
+
+def test_full_size_slides_are_aperio_slides(full):
+    magnification = 40 if "40x" in full.name else 20
+    mpp, levels = FACTS[magnification]
+    with openslide.OpenSlide(full) as slide:
+        assert slide.properties["openslide.vendor"] == "aperio"
+        assert slide.properties["openslide.objective-power"] == str(magnification)
+        assert slide.properties["openslide.mpp-x"] == slide.properties["openslide.mpp-y"] == mpp
+        assert list(slide.level_dimensions) == levels
+        assert max(slide.associated_images["thumbnail"].size) <= 1024
+    assert full.stat().st_size < 150e6
+    assert truth_of(full).shape == (2057, 2875)
+
+
+def assert_reduced(above: np.ndarray, below: np.ndarray) -> None:
+    """`above` is the area-reduced `below`, but for what JPEG loses: one pixel aside would be far worse."""
+    expected = cv2.resize(below, above.shape[1::-1], interpolation=cv2.INTER_AREA)
+    gray, expected_gray = (np.float32(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY)) for each in (above, expected))
+    loss = np.abs(gray - expected_gray).mean()
+    assert loss < 6 and loss < 0.7 * np.abs(gray[1:, 1:] - expected_gray[:-1, :-1]).mean()
+    assert np.abs(above.mean((0, 1)) - expected.mean((0, 1))).max() < 1   # nor is it another colour
+
+
+def test_pyramid_of_full_size(full):
+    with openslide.OpenSlide(full) as slide:
+        ys, xs = np.nonzero(truth_of(full) == SHARP)
+        for y, x in zip(ys[::len(ys) // 5], xs[::len(xs) // 5], strict=True):
+            for level in range(1, slide.level_count):
+                ratio = round(slide.level_downsamples[level] / slide.level_downsamples[level - 1])
+                place = slide.level_dimensions[level][0] / 2875
+                left, top = max(0, int(x * place) - 150), max(0, int(y * place) - 150)
+                assert_reduced(pixels(slide, level, left, top, 300, 300),
+                               pixels(slide, level - 1, left * ratio, top * ratio, 300 * ratio, 300 * ratio))
+
+
+@pytest.mark.parametrize("magnification, levels", [(20, None), (20, (1,)), (20, (1, 4)), (20, (1, 16)),
+                                                   (20, (1, 4, 16, 32)), (40, None)])
+def test_levels_are_reduced_pictures_of_one_another(tmp_path, magnification, levels):
+    path = small(tmp_path / "s.svs", magnification=magnification, levels=levels, width=2311, height=1789)
+    levels = levels or generate.LEVELS[magnification]
+    with openslide.OpenSlide(path) as slide:
+        assert [round(by) for by in slide.level_downsamples] == list(levels)
+        for i in range(1, len(levels)):
+            ratio = levels[i] // levels[i - 1]
+            width, height = slide.level_dimensions[i]
+            assert (width, height) == tuple(side // ratio for side in slide.level_dimensions[i - 1])
+            assert_reduced(pixels(slide, i), pixels(slide, i - 1, 0, 0, width * ratio, height * ratio))
+    assert truth_of(path).shape == (1789 * 20 // magnification // 16, 2311 * 20 // magnification // 16)
+
+
+@pytest.mark.parametrize("wrong", [{"levels": (1, 8)}, {"levels": (4, 16)}, {"levels": (1, 16, 4)},
+                                   {"levels": (1, 16, 40)}, {"magnification": 10}])
+def test_what_cannot_be_made_is_refused(tmp_path, wrong):
+    with pytest.raises(ValueError, match=r"pyramid|20x or 40x"):
+        small(tmp_path / "s.svs", **wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_openslide_and_our_reader_agree(small_slide):
+    facts = reading.read_facts(small_slide)
+    with openslide.OpenSlide(small_slide) as slide:
+        for level, (width, height) in enumerate(slide.level_dimensions):
+            ours = reading.read_picture(small_slide, facts, Plan(level, 1.0, width, height))
+            assert np.abs(np.int16(ours) - pixels(slide, level)).max() <= 2
+
+
+def test_same_seed_same_bytes(small_slide, tmp_path):
+    again, other = small(tmp_path / "small.svs"), small(tmp_path / "other.svs", seed=8)
+    assert again.read_bytes() == small_slide.read_bytes()
+    assert truth_path(again).read_bytes() == truth_path(small_slide).read_bytes()
+    with openslide.OpenSlide(again) as one, openslide.OpenSlide(other) as two:
+        assert cv2.absdiff(pixels(one, 1), pixels(two, 1)).mean() > 10
+
+
+def test_small_slide_has_tissue_and_glass(small_slide):
+    with openslide.OpenSlide(small_slide) as slide:
+        picture, truth = pixels(slide, 2), truth_of(small_slide)
+    assert set(np.unique(truth)) == {GLASS, SHARP, BLURRED}
+    assert 0.25 < (truth > 0).mean() < 0.8
+    red, green, blue = picture[truth == SHARP].mean(0)
+    assert green < blue < red < 230                                # pink to purple,
+    assert np.ptp(picture[truth == GLASS].mean(0)) < 8 and picture[truth == GLASS].mean() > 230   # on gray glass
+
+
+def test_failure_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("no space left")
+    monkeypatch.setattr(aperio, "write_directories", fail)
+    with pytest.raises(OSError, match="no space"):
+        small(tmp_path / "s.svs")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_generate_keeps_whole_slides_and_mends_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "SIZES", {20: (2048, 1536), 40: (4096, 3072)})
+    paths = generate.generate(tmp_path, 4)
+    assert [path.name for path in paths] == ["generated-20x-1.svs", "generated-40x-2.svs", "generated-20x-3.svs",
+                                             "generated-40x-4.svs"]
+    assert [(truth_of(path) == BLURRED).any() for path in paths] == [False, True, True, False]
+    before = [path.read_bytes() for path in paths]
+    paths[1].write_bytes(before[1][:5000])
+    truth_path(paths[2]).unlink()
+    stamps = [path.stat().st_mtime_ns for path in paths]
+    assert generate.generate(tmp_path, 4) == paths
+    assert [path.read_bytes() for path in paths] == before
+    assert [path.stat().st_mtime_ns != stamp for path, stamp in zip(paths, stamps, strict=True)] == [
+        False, True, True, False]
+    assert truth_path(paths[2]).exists()
+
+
+def test_imagecodecs_is_not_needed(tmp_path):
+    code = ("import sys; sys.modules['imagecodecs'] = None\n"
+            "from pathlib import Path; from slideqc.planted import plant; plant(Path(sys.argv[1]))")
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=HOME, check=True)
+    assert len(list(tmp_path.glob("planted-*.svs"))) == len(planted.SLIDES)
+
+
+# The truth --------------------------------------------------------------------------------------------------------
+
+def test_truth_is_what_the_steps_find(full):
+    with openslide.OpenSlide(full) as slide:
+        gray = rgb2gray(pixels(slide, slide.level_count - 1))
+    inverted = 255 - np.round(255 * gray).astype(np.uint8)
+    tissue = inverted > threshold_otsu(inverted)
+    for _ in range(3):
+        tissue = dilation(tissue, footprint_rectangle((5, 5)))
+    blurry = tissue & (gaussian(np.abs(laplace(gray)), sigma=7) <= 0.05)
+
+    truth = truth_of(full)
+    assert np.sum(tissue & (truth > 0)) / np.sum(tissue | (truth > 0)) >= 0.90
+    assert blurry[truth == SHARP].mean() <= 0.05
+    if "20x" in full.name:
+        assert not (truth == BLURRED).any()
+    else:
+        assert blurry[truth == BLURRED].mean() >= 0.90
+        assert 0.08 <= np.sum(truth == BLURRED) / np.sum(truth > 0) <= 0.35
+
+
+def test_truth_is_what_was_drawn(small_slide):
+    """Glass is glass, tissue is not: from the pixels of the full size, not from the steps."""
+    with openslide.OpenSlide(small_slide) as slide:
+        full = pixels(slide, 0)
+    truth = cv2.resize(truth_of(small_slide), (2048, 1536), interpolation=cv2.INTER_NEAREST)
+    inner = {kind: cv2.erode(np.uint8(truth == kind), np.ones((121, 121))) > 0 for kind in (GLASS, SHARP, BLURRED)}
+    gray = np.float32(cv2.cvtColor(full, cv2.COLOR_RGB2GRAY))
+    edges = np.abs(cv2.Laplacian(gray, cv2.CV_32F))
+    assert gray[inner[GLASS]].min() > 230
+    assert gray[inner[SHARP]].mean() < 210 and gray[inner[BLURRED]].mean() < 220
+    assert edges[inner[SHARP]].mean() > 5 * edges[inner[BLURRED]].mean()
+
+
+# The awkward ones -------------------------------------------------------------------------------------------------
+
+def test_planted_slides_are_small_and_come_again_the_same(awkward, tmp_path):
+    assert set(awkward) == {"blank", "truncated", "no-magnification", "only-pixel-size", "unscanned-corner",
+                            "damaged-tile"}
+    assert [path.read_bytes() for path in planted.plant(tmp_path)] == [path.read_bytes() for path in awkward.values()]
+    assert all(path.stat().st_size < 1e6 for path in awkward.values())
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {path.name for path in awkward.values()} | {"truth"}
+
+
+def test_blank_has_noise_shading_dust_and_no_tissue(awkward):
+    with openslide.OpenSlide(awkward["blank"]) as slide:
+        assert slide.level_dimensions == ((2048, 1536), (512, 384), (128, 96))
+        gray = pixels(slide, 0)[..., 1]
+    assert 0.001 < (gray < 200).mean() < 0.02
+    assert 4 < np.median(gray[:, :200]) - np.median(gray[:, -200:]) < 12
+    assert gray[:256, :256].std() > 0
+
+
+def test_truncated_cannot_be_read(awkward):
+    with pytest.raises(openslide.OpenSlideError), openslide.OpenSlide(awkward["truncated"]) as slide:
+        pixels(slide, 0)
+
+
+@pytest.mark.parametrize("name, mpp", [("no-magnification", None), ("only-pixel-size", "0.499")])
+def test_facts_that_are_missing(awkward, name, mpp):
+    with openslide.OpenSlide(awkward[name]) as slide:
+        assert slide.properties["openslide.vendor"] == "aperio"
+        assert "openslide.objective-power" not in slide.properties
+        assert slide.properties.get("openslide.mpp-x") == mpp
+        assert pixels(slide, 2).std() > 10
+
+
+def test_unscanned_corner_is_transparent(awkward):
+    with openslide.OpenSlide(awkward["unscanned-corner"]) as slide:
+        for level, (width, height) in enumerate(slide.level_dimensions):
+            alpha = np.array(slide.read_region((0, 0), level, (width, height)))[..., 3]
+            assert not alpha[:height // 2, :width // 2].any()
+            assert (alpha == 0).mean() == 0.25
+
+
+def test_damaged_tile_raises_on_every_level_and_there_alone(awkward):
+    path = awkward["damaged-tile"]
+    for level in range(3):
+        with openslide.OpenSlide(path) as slide, pytest.raises(openslide.OpenSlideError):
+            pixels(slide, level)
+    with openslide.OpenSlide(path) as slide:
+        pixels(slide, 0, 0, 0, 1024, 768)
+        pixels(slide, 0, 1280, 0, 768, 1536)
+        with pytest.raises(openslide.OpenSlideError):
+            pixels(slide, 0, 1024, 768, 256, 256)
