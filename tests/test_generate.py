@@ -84,13 +84,14 @@ def assert_reduced(above: np.ndarray, below: np.ndarray) -> None:
     expected = cv2.resize(below, above.shape[1::-1], interpolation=cv2.INTER_AREA)
     gray, expected_gray = (np.float32(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY)) for each in (above, expected))
     loss = np.abs(gray - expected_gray).mean()
-    assert loss < 6 and loss < 0.7 * np.abs(gray[1:, 1:] - expected_gray[:-1, :-1]).mean()
+    assert np.corrcoef(gray.ravel(), expected_gray.ravel())[0, 1] > 0.97
+    assert loss < 0.7 * np.abs(gray[1:, 1:] - expected_gray[:-1, :-1]).mean()
     assert np.abs(above.mean((0, 1)) - expected.mean((0, 1))).max() < 1   # nor is it another colour
 
 
 def test_pyramid_of_full_size(full):
     with openslide.OpenSlide(full) as slide:
-        ys, xs = np.nonzero(truth_of(full) == SHARP)
+        ys, xs = np.nonzero(cv2.erode(np.uint8(truth_of(full) == SHARP), np.ones((41, 41))))
         for y, x in zip(ys[::len(ys) // 5], xs[::len(xs) // 5], strict=True):
             for level in range(1, slide.level_count):
                 ratio = round(slide.level_downsamples[level] / slide.level_downsamples[level - 1])
