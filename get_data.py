@@ -47,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
             return get(args)
         print(table(args.dest))
         return 0
+    except ModuleNotFoundError as error:
+        complain(f"the Python package {error.name} is missing: activate .venv, or pip install -r requirements.txt")
+        return 2
     except KeyboardInterrupt:
         complain("stopped; nothing half-written is left, and the next call fetches what is missing")
         return 130
