@@ -1,0 +1,52 @@
+"""What the flows share and no step teaches: a picture of the flow, and a final state that names the failed slides."""
+
+import argparse
+import shutil
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from prefect import Flow
+from prefect.engine.state import State
+
+from slideqc.errors import CommandError
+
+
+def name_failures(flow: Flow, state: State, reference_task_states: set[State]) -> State:
+    """A terminal state handler: a failed flow run says which slides failed, and why."""
+    if state.is_failed():
+        runs = [run for task in reference_task_states for run in getattr(task, "map_states", None) or [task]]
+        state.message = " | ".join(sorted(str(run.message) for run in runs if run.is_failed()))
+    return state
+
+
+def check_scheduler(options: argparse.Namespace) -> None:
+    """Make sure of the Dask scheduler that was named, now, and not after half a minute of tries; CommandError."""
+    address = options.scheduler_address
+    if not address:
+        return
+    if options.executor != "distributed":
+        raise CommandError("--scheduler-address goes with --executor distributed")
+    try:
+        parts = urlsplit(address)
+        socket.create_connection((parts.hostname, parts.port), timeout=5).close()
+    except (OSError, ValueError, TypeError) as error:
+        raise CommandError(f"no Dask scheduler at {address} ({error}): start one with `dask scheduler`, which prints "
+                           "its address, such as tcp://192.168.0.7:8786") from error
+
+
+def visualize(flow: Flow, picture: Path) -> int:
+    """Draw the flow's tasks and who waits for whom; CommandError where graphviz is missing or the ending is unknown."""
+    if not shutil.which("dot"):
+        raise CommandError("drawing a flow needs the program dot, which the Python package graphviz does not bring: "
+                           "apt install graphviz, brew install graphviz, or winget install graphviz")
+    ending = picture.suffix.lstrip(".").lower()
+    if ending not in ("png", "svg", "pdf"):
+        raise CommandError(f"cannot draw {picture.name}: its name has to end in .png, .svg or .pdf")
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        flow.visualize(filename=str(picture.with_suffix("")), format=ending)
+    except OSError as error:
+        raise CommandError(f"cannot draw {picture} ({error.strerror}): give another file with --visualize") from error
+    print(f"{picture}: {len(flow.tasks)} tasks, {len(flow.edges)} edges")
+    return 0

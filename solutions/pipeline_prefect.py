@@ -1,0 +1,95 @@
+"""Step 1: the plain pipeline as a Prefect flow.
+
+    python solutions/pipeline_prefect.py --folder data
+
+What changes against pipeline.py: each step becomes a task; the steps are called inside a `Flow`, which runs nothing
+yet but notes who needs whose result; what the caller chooses becomes a `Parameter`; the `if`, which would ask about a
+result that is not there yet, becomes a `case`; the blur step is told that it comes after the tissue step, from which
+it takes a file and no result; and the loop calls `flow.run()`.
+"""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import prefect
+from prefect import Flow, Parameter, case, task
+from prefect.engine.signals import FAIL
+from prefect.triggers import all_finished
+
+import pipeline
+from BaseImage import BaseImage
+from slideqc import flags, flows, results
+from slideqc.console import progress, script
+from slideqc.run import Run
+
+# A shared drive may hiccup: what reads slides from it is tried once more.
+RETRY = {"max_retries": 1, "retry_delay": timedelta(seconds=1)}
+
+load_image = task(pipeline.load_image, **RETRY)
+tissue_segmentation_simple = task(pipeline.tissue_segmentation_simple, **RETRY)
+identifyBlurryRegions = task(pipeline.identifyBlurryRegions, **RETRY)
+check_blurry = task(pipeline.check_blurry)
+
+
+@task
+def blurry_action(image: BaseImage, percent_blurry: float) -> None:
+    """Ask for a rescan, through Prefect's logger, whose lines reach a server too."""
+    logger = prefect.context.get("logger")
+    logger.warning("%s: %.1f %% of the tissue is blurry, please rescan", image.name, 100 * percent_blurry)
+
+
+@task(trigger=all_finished, skip_on_upstream_skip=False)
+def save_result(file_name: str, output: str, image: BaseImage, image_work_size: str, tissue_fraction: float,
+                percent_blurry: float | None, too_blurry: bool) -> None:
+    """Write the slide's row, also when a step failed: such a step hands on its exception in place of a result."""
+    try:
+        for result in (image, tissue_fraction, percent_blurry, too_blurry):
+            if isinstance(result, Exception):
+                raise result
+        pipeline.save_result(image, image_work_size, tissue_fraction, percent_blurry, too_blurry)
+    except Exception as error:
+        raise FAIL(results.save_failure(output, file_name, error)["error"]) from None
+
+
+def define_flow() -> Flow:
+    """The steps for one slide, and who waits for whom."""
+    with Flow("Image QC", terminal_state_handler=flows.name_failures) as flow:
+        file_name = Parameter("file_name")
+        image_work_size = Parameter("image_work_size", default="1.25x")
+        blur_radius = Parameter("blur_radius", default=7)
+        blur_threshold = Parameter("blur_threshold", default=0.05)
+        blur_max = Parameter("blur_max", default=0.05)
+        output = Parameter("output", default=str(flags.OUTPUT))
+
+        image = load_image(file_name, image_work_size, output)
+        result = tissue_segmentation_simple(image, image_work_size)
+        percent_blurry = identifyBlurryRegions(image, image_work_size, blur_radius, blur_threshold,
+                                               upstream_tasks=[result])
+        too_blurry = check_blurry(percent_blurry, blur_max)
+        with case(too_blurry, True):
+            blurry_action(image, percent_blurry)
+        saved = save_result(file_name, output, image, image_work_size, result, percent_blurry, too_blurry)
+        flow.set_reference_tasks([saved])  # a flow run is as good as its slide's row
+    return flow
+
+
+@script
+def main(argv: list[str] | None = None) -> int:
+    """Check every slide of the folder, one flow run a slide; returns the exit status."""
+    parser = flags.parser(__doc__)
+    flags.add_visualize(parser)
+    options = parser.parse_args(argv)
+    flow = define_flow()
+    if options.visualize:
+        return flows.visualize(flow, options.visualize)
+    run = Run(options)
+    for file_name in progress(run.slides):
+        flow.run(file_name=file_name, output=str(options.output), **flags.parameters(options))
+    return run.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Steps 3 and 4: one flow run for all slides, mapped, on the executor of your choice.
+
+    python solutions/pipeline_prefect_parallel.py --folder data --executor threads --workers 2
+
+What changes against pipeline_prefect.py in step 3: each step is mapped over the slides with `.map`; what is the same
+for all of them is `unmapped`; the `case` moves into a function of its own, which `apply_map` applies to each slide; the
+loop over the files becomes a list that the flow is given. In step 4, the flow gets an executor: where its tasks run.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from prefect import Flow, Parameter, Task, apply_map, case, unmapped
+from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
+
+from slideqc import flags, flows
+from slideqc.console import script
+from slideqc.run import Run
+from solutions.pipeline_prefect import (
+    blurry_action,
+    check_blurry,
+    identifyBlurryRegions,
+    load_image,
+    save_result,
+    tissue_segmentation_simple,
+)
+
+
+def rescan_if_blurry(image: Task, percent_blurry: Task, blur_max: Task) -> Task:
+    """The part of the flow that branches, for one slide."""
+    too_blurry = check_blurry(percent_blurry, blur_max)
+    with case(too_blurry, True):
+        blurry_action(image, percent_blurry)
+    return too_blurry
+
+
+def define_flow() -> Flow:
+    """The steps for all slides, and who waits for whom."""
+    with Flow("Image QC, mapped", terminal_state_handler=flows.name_failures) as flow:
+        file_names = Parameter("file_names")
+        image_work_size = unmapped(Parameter("image_work_size", default="1.25x"))
+        blur_radius = unmapped(Parameter("blur_radius", default=7))
+        blur_threshold = unmapped(Parameter("blur_threshold", default=0.05))
+        blur_max = unmapped(Parameter("blur_max", default=0.05))
+        output = unmapped(Parameter("output", default=str(flags.OUTPUT)))
+
+        image = load_image.map(file_names, image_work_size, output)
+        result = tissue_segmentation_simple.map(image, image_work_size)
+        percent_blurry = identifyBlurryRegions.map(image, image_work_size, blur_radius, blur_threshold,
+                                                   upstream_tasks=[result])
+        too_blurry = apply_map(rescan_if_blurry, image, percent_blurry, blur_max)
+        saved = save_result.map(file_names, output, image, image_work_size, result, percent_blurry, too_blurry)
+        flow.set_reference_tasks([saved])
+    return flow
+
+
+def choose_executor(name: str, workers: int, scheduler_address: str | None) -> Executor:
+    """Where the tasks run: one after the other in this process, on threads, on processes, or on a Dask cluster."""
+    if name == "local":
+        return LocalExecutor()
+    if name != "distributed":
+        return LocalDaskExecutor(scheduler=name, num_workers=workers)
+    own_cluster = None if scheduler_address else {"n_workers": workers, "threads_per_worker": 1,
+                                                  "dashboard_address": None}
+    return DaskExecutor(scheduler_address, cluster_kwargs=own_cluster, watch_worker_status=False)
+
+
+@script
+def main(argv: list[str] | None = None) -> int:
+    """Check every slide of the folder in one flow run; returns the exit status."""
+    parser = flags.parser(__doc__)
+    flags.add_visualize(parser)
+    flags.add_workers(parser)
+    flags.add_executor(parser)
+    options = parser.parse_args(argv)
+    flow = define_flow()
+    if options.visualize:
+        return flows.visualize(flow, options.visualize)
+    flows.check_scheduler(options)
+    run = Run(options)
+    flow.executor = choose_executor(options.executor, options.workers, options.scheduler_address)
+    flow.run(file_names=run.slides, output=str(options.output), **flags.parameters(options))
+    return run.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

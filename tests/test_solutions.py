@@ -1,0 +1,171 @@
+"""The flows against the plain pipeline: the same bytes, the same exit status, whatever executor ran the tasks."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from test_memory import PEAK
+
+from conftest import HOME, environment, files, table
+from slideqc.planted import plant
+
+SERIAL, MAPPED = "solutions/pipeline_prefect.py", "solutions/pipeline_prefect_parallel.py"
+EXECUTORS = ["local", "threads", "processes", "distributed"]
+WAYS = {"serial": [SERIAL], **{name: [MAPPED, "--workers", "2", "--executor", name] for name in EXECUTORS}}
+
+
+@pytest.fixture(scope="module")
+def slides(small_slides, tmp_path_factory):
+    """Good, blurry and planted slides."""
+    folder = tmp_path_factory.mktemp("slides")
+    shutil.copytree(small_slides, folder, dirs_exist_ok=True)
+    plant(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(slides, tmp_path_factory):
+    """What pipeline.py leaves of them."""
+    import pipeline
+    output = tmp_path_factory.mktemp("plain")
+    assert pipeline.main(["--folder", str(slides), "--output", str(output)]) == 1
+    return output
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_same_bytes_and_exit_status(way, slides, plain, run, tmp_path):
+    done = run(*WAYS[way], "--folder", slides, "--output", tmp_path / "output")
+    assert done.returncode == 1 and "3 failed" in done.stdout.splitlines()[-1], done.stderr
+    assert files(tmp_path / "output") == files(plain)
+    assert done.stdout.count("please rescan") == sum(row["status"] == "rescan" for row in table(plain).values())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_good_slides_alone_exit_0(way, small_slides, run, tmp_path):
+    done = run(*WAYS[way], "--folder", small_slides, "--output", tmp_path / "output")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr and "Flow run SUCCESS" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def solutions():
+    """The two solutions as modules, as an agent or a worker imports them."""
+    from solutions import pipeline_prefect, pipeline_prefect_parallel
+    return {"serial": pipeline_prefect, "mapped": pipeline_prefect_parallel}
+
+
+def test_one_bad_slide_fails_its_own_tasks_and_names_itself(solutions, slides, tmp_path):
+    from prefect.engine.state import Failed, Success
+    flow = solutions["mapped"].define_flow()
+    names = [str(slides / name) for name in ("small-1.svs", "planted-truncated.svs", "small-3.svs")]
+    state = flow.run(file_names=names, output=str(tmp_path))
+    assert isinstance(state, Failed)
+    assert "planted-truncated.svs is truncated" in state.message and "small-1" not in state.message
+    for name in ("load_image", "tissue_segmentation_simple", "identifyBlurryRegions", "check_blurry", "save_result"):
+        mapped = state.result[flow.get_tasks(name)[0]].map_states
+        assert [isinstance(child, Success) for child in mapped] == [True, False, True], name
+
+
+def test_the_serial_flow_names_the_slide_too(solutions, slides, tmp_path):
+    state = solutions["serial"].define_flow().run(file_name=str(slides / "planted-truncated.svs"), output=str(tmp_path))
+    assert state.is_failed() and state.message.startswith("planted-truncated.svs is truncated")
+
+
+def test_a_read_error_that_passes_is_tried_again(solutions, small_slides, tmp_path, monkeypatch):
+    """A drive that is away for one read: the slide is checked all the same."""
+    from slideqc import reading
+    read, calls = reading.read_picture, []
+
+    def hiccup(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OSError(5, "Input/output error")
+        return read(*arguments)
+
+    monkeypatch.setattr(reading, "read_picture", hiccup)
+    state = solutions["serial"].define_flow().run(file_name=str(small_slides / "small-1.svs"), output=str(tmp_path))
+    assert state.is_successful() and len(calls) > 1
+
+
+@pytest.mark.parametrize("kind, files_parameter", [("serial", "file_name"), ("mapped", "file_names")])
+def test_the_graph_is_the_one_that_the_workshop_draws(solutions, kind, files_parameter):
+    flow = solutions[kind].define_flow()
+    steps = {task.name for task in flow.tasks} - {parameter.name for parameter in flow.parameters()} - {"case(True)"}
+    assert steps == {"load_image", "tissue_segmentation_simple", "identifyBlurryRegions", "check_blurry",
+                     "blurry_action", "save_result"}
+    assert {parameter.name for parameter in flow.parameters()} == {
+        files_parameter, "image_work_size", "blur_radius", "blur_threshold", "blur_max", "output"}
+    edges = {(edge.upstream_task.name, edge.downstream_task.name): edge for edge in flow.edges}
+    assert edges["tissue_segmentation_simple", "identifyBlurryRegions"].key is None
+    assert edges["case(True)", "blurry_action"] and edges["load_image", "blurry_action"]
+    mapped = {name for (_, name), edge in edges.items() if edge.mapped}
+    assert mapped == (steps | {"case(True)"} if kind == "mapped" else set())
+
+
+def test_flows_serialize(solutions):
+    for module in solutions.values():
+        assert module.define_flow().serialize()["parameters"]
+
+
+@pytest.mark.parametrize("script", [SERIAL, MAPPED])
+def test_visualize(script, run, tmp_path):
+    if not shutil.which("dot"):
+        pytest.skip("needs the program dot of graphviz")
+    done = run(script, "--visualize", tmp_path / "flow of mine.png")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "flow of mine.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.glob("flow*")] == ["flow of mine.png"]
+
+
+@pytest.mark.parametrize("script", [SERIAL, MAPPED])
+def test_visualize_without_dot_says_how_to_get_it(script, tmp_path):
+    done = subprocess.run([sys.executable, HOME / script, "--visualize", tmp_path / "flow.png"], capture_output=True,
+                          text=True, env=environment(tmp_path) | {"PATH": str(tmp_path)})
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "apt install graphviz" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "127.0.0.1:8786", "tcp://127.0.0.1", "tcp://127.0.0.1:x"])
+def test_a_scheduler_that_is_not_there(address, small_slides, run):
+    done = run(MAPPED, "--folder", small_slides, "--output", "output", "--executor", "distributed",
+               "--scheduler-address", address)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and address in done.stderr and "dask scheduler" in done.stderr
+
+
+def test_a_scheduler_that_is_there(small_slides, run, tmp_path):
+    """A cluster that somebody else started, and that goes on afterwards."""
+    from distributed import LocalCluster
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        done = run(MAPPED, "--folder", small_slides, "--output", tmp_path / "output", "--executor", "distributed",
+                   "--scheduler-address", cluster.scheduler_address)
+        assert done.returncode == 0, done.stderr
+        assert cluster.status.name == "running"
+    assert len(table(tmp_path / "output")) == 3
+
+
+@pytest.mark.parametrize("arguments", [["--executor", "cloud"], ["--image-work-size", "0x"], ["--folder", "nowhere"],
+                                       ["--scheduler-address", "tcp://127.0.0.1:8786"]])
+def test_wrong_commands(arguments, small_slides, run):
+    done = run(MAPPED, "--folder", small_slides, "--output", "output", *arguments)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and done.stdout == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="reads peak memory as POSIX systems tell it")
+@pytest.mark.parametrize("way", WAYS)
+def test_64_slides_need_no_more_memory_than_8(way, real_slide, tmp_path):
+    peaks = []
+    for number in (8, 64):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for index in range(number):
+            shutil.copy(real_slide, folder / f"{index}.svs")
+        script, *arguments = WAYS[way]
+        done = subprocess.run([sys.executable, "-c", PEAK, HOME / script, *arguments, "--folder", folder, "--output",
+                               folder / "out", "--image-work-size", "10x"],
+                              capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path))
+        assert re.search(r"^\d+$", done.stdout.splitlines()[-1]), done.stderr
+        peaks.append(int(done.stdout.split()[-1]))
+    assert peaks[1] <= 1.15 * peaks[0], f"peak of 8 slides {peaks[0]}, of 64 slides {peaks[1]}"
