@@ -1,0 +1,139 @@
+"""Checks an attendee's script for a step: runs it aside, and tells what is not right yet, one idea at a time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from slideqc import drawing, judging, results
+from slideqc.attempt import PLACE, SLIDES, VALUES
+from slideqc.errors import CommandError
+from slideqc.flags import HOME
+from slideqc.judging import Finding
+from slideqc.steps import STEPS, hint
+
+MASKS = ("tissue_seg.png", "blurry.png")
+PACKAGES = {"prefect", "dask", "distributed", "numpy", "cv2", "slideqc", "solutions", "BaseImage"}
+
+
+def check(number: int, script: Path, timeout: float) -> int:
+    """Check `script` for a step, and say what was seen; returns the exit status."""
+    step = STEPS[number]
+    print(f"step {number}, {step.title}: {script}\n", flush=True)
+    with TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as place:
+        finding = _seen(number, script.resolve(), timeout, Path(place).resolve())
+    if finding is None:
+        print(f"\nstep {number} is done\nnext: {step.then.format(script=script)}")
+        return 0
+    where, which, text = hint(number, finding.idea)
+    print(f"not yet  found:    {finding.found}\n         expected: {finding.expected}\n"
+          f"         hint:     {text} (step {where}, hint {which})\n\n"
+          f"next: change it, save it, and again: python check.py {number} {script}")
+    return 1
+
+
+def _seen(number: int, script: Path, timeout: float, place: Path) -> Finding | None:
+    """Tell what is right already; returns the first thing that is not."""
+    if script.stem in PACKAGES | set(sys.stdlib_module_names):
+        return Finding(f"the file is called {script.name}, and hides the module {script.stem} from every import",
+                       "a name of its own, such as my_flow.py", "import")
+    broken_off = _attempt(number, script, timeout, place)
+    notes = _notes(place)
+    for what in notes["ok"]:
+        print(f"ok       {what}")
+    for found in notes["finding"]:
+        return Finding(*found)
+    truth = _truth(place) if notes["run"] else {}
+    for where, finding in judging.runs(notes["run"], truth, _Masks(place), VALUES):
+        if finding:
+            return finding
+        print(f"ok       with {where}: the masks and percent_blurry of pipeline.py")
+    if broken_off:
+        stage = notes["stage"][-1] if notes["stage"] else "starting"
+        return Finding(broken_off.format(stage=stage), "a script that comes to its end", "end")
+    return None
+
+
+def _truth(place: Path) -> dict[str, dict]:
+    """What pipeline.py makes of the slides: its rows, by slide."""
+    settings = [word for name, value in VALUES.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    done = subprocess.run([sys.executable, HOME / "pipeline.py", "--folder", place / "data", "--output",
+                           place / "truth", *settings], capture_output=True, text=True, errors="replace", check=False)
+    rows = {row["file_name"]: row for row in results.read_rows(place / "truth")}
+    if done.returncode or set(rows) != set(SLIDES):
+        raise CommandError("pipeline.py does not run as the plain pipeline any more, and your flow is compared with "
+                           "it: put it back as it was, and write your flow in a file of its own")
+    return rows
+
+
+def _attempt(number: int, script: Path, timeout: float, place: Path) -> str | None:
+    """Run the script in a process of its own; says how that broke off, `{stage}` being where, or None."""
+    (place / "output").mkdir()
+    path = os.pathsep.join(filter(None, (str(script.parent), str(HOME), os.environ.get("PYTHONPATH"))))
+    with (place / "said.txt").open("wb") as said:
+        child = subprocess.Popen([sys.executable, "-m", "slideqc.attempt", str(number), str(script)], cwd=place,
+                                 env=os.environ | {PLACE: str(place), "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
+                                 stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            status = child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return f"no end after {timeout:g} s, while {{stage}}"
+        finally:
+            _end(child)
+    notes = _notes(place)
+    if notes["done"]:
+        return None
+    if not notes["stage"]:
+        raise CommandError("Prefect cannot be started: python check.py setup says what is missing, and how to get it")
+    how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+    last = (place / "said.txt").read_text(encoding="utf-8", errors="replace").split("\n")[-2:-1]
+    words = "".join(last).strip().replace("{", "{{").replace("}", "}}")
+    told = f"; its last words: {words}" if words and " prefect." not in words else ""
+    return f"Python itself ended, with {how}, while {{stage}}{told}"
+
+
+def _end(child: subprocess.Popen) -> None:
+    """End the process, if it still runs, and the workers that it left."""
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(child.pid, signal.SIGKILL)
+        elif child.poll() is None:
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(child.pid)], capture_output=True, check=False)
+    child.wait()
+
+
+def _notes(place: Path) -> dict[str, list]:
+    """What the process wrote down, by kind; its last line may be cut short."""
+    notes = {kind: [] for kind in ("stage", "ok", "finding", "run", "done")}
+    with suppress(FileNotFoundError, ValueError):
+        for line in (place / "notes.jsonl").read_text(encoding="utf-8").splitlines():
+            kind, value = json.loads(line)
+            notes[kind].append(value)
+    return notes
+
+
+class _Masks:
+    """Compares what a run left in its folder with what pipeline.py left."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __call__(self, folder: str, slide: str) -> str | None:
+        """What is wrong with a slide's files; None if they are right."""
+        for kind in MASKS:
+            wanted, got = (self.place / left / f"{slide}_{kind}" for left in ("truth", folder))
+            if not got.exists():
+                return f"{got.name} is not in the output folder"
+            differ = drawing.decode_mask(wanted.read_bytes()), drawing.decode_mask(got.read_bytes())
+            if differ[0].shape != differ[1].shape or (differ[0] != differ[1]).any():
+                return f"{got.name} is another picture"
+        rows = {row["file_name"]: row for row in results.read_rows(self.place / folder)}
+        wanted = {row["file_name"]: row for row in results.read_rows(self.place / "truth")}[slide]
+        if slide in rows and rows[slide] != wanted:
+            column = next(name for name in wanted if rows[slide][name] != wanted[name])
+            return f"the row of {slide} says {column}={rows[slide][column]!r} instead of {wanted[column]!r}"
+        return None

@@ -1,0 +1,88 @@
+"""The workshop's steps, as the README counts them, and the hints on the way: none of them is the whole answer."""
+
+from typing import NamedTuple
+
+TASKS = ("load_image", "tissue_segmentation_simple", "identifyBlurryRegions", "check_blurry", "blurry_action")
+DEFAULTS = {"image_work_size": "1.25x", "blur_radius": 7, "blur_threshold": 0.05, "blur_max": 0.05}
+
+
+class Step(NamedTuple):
+    """A step: what it is called, what a slide's file name is called in it, its solution, its hints, what follows."""
+
+    title: str
+    files: str              # the parameter that names the slide, or the slides
+    solution: str
+    hints: dict[str, str]   # by the idea that the hint is about, in the order of the README
+    then: str
+    server: bool = False    # is a server needed? Then check.py cannot judge it yet
+
+
+STEPS = {
+    1: Step("pipeline.py becomes a Prefect flow", "file_name", "solutions/pipeline_prefect.py", {
+        "import": "What a script uses, it imports: Flow, task, Parameter and case come from prefect, the steps from "
+                  "pipeline. Run the script with python to see the whole message.",
+        "task": "Each step of the pipeline is a task: @task above the function, or name = task(name) for one that you "
+                "import. A task keeps the name of its function.",
+        "flow": "define_flow() opens `with Flow(\"…\") as flow:`, calls the tasks inside that block, where nothing "
+                "runs yet, and ends with `return flow`.",
+        "parameter": "What may differ from run to run is a Parameter, named as in pipeline.py and made inside the "
+                     "flow: colour = Parameter(\"colour\", default=\"red\"). Hand the Parameter to the tasks, "
+                     "never its value.",
+        "order": "Prefect knows who waits for whom from the results that are handed on. The blur step needs a file of "
+                 "the tissue step, and no result, so say so: upstream_tasks=[…].",
+        "case": "While the flow is built there are no results to ask about with `if`. `with case(a_task, True):` "
+                "holds back the tasks called inside until that task has answered.",
+        "logger": "Inside the task, while it runs, prefect.context.get(\"logger\") is the logger whose lines a server "
+                  "collects.",
+        "memory": "A task may run in another process than the next one. It hands on what it returns and what it "
+                  "saves, and nothing that it does to the objects it was given.",
+        "run": "define_flow() only builds. The loop over the files calls flow.run(file_name=…), in main() or under "
+               "`if __name__ == \"__main__\":`, so that the file can be imported without running.",
+        "result": "The steps compute what they computed in pipeline.py; only who calls them changes. Compare the "
+                  "arguments that each task gets with check_slide() in pipeline.py.",
+        "end": "Run the script itself with python: where it hangs, Ctrl-C shows the line; where it crashes, look at "
+               "what it did last. If it is only slow, --timeout gives it more seconds.",
+    }, "step 2 sends this flow to a server; without one, go on with step 3 in a copy: python check.py 3 {script}"),
+    2: Step("the flow goes to a server", "file_name", "solutions/pipeline_prefect_server.py", {
+        "register": "flow.register(project_name=…) tells the server about the flow and returns its id. The project "
+                    "has to exist already.",
+        "client": "prefect.Client() is the line to the server: create_flow_run takes the flow's id, a name for the "
+                  "run, and the parameters of this one file.",
+        "agent": "The server only keeps the books. Runs stay Scheduled until an agent, started in another terminal, "
+                 "picks them up.",
+    }, "step 3", server=True),
+    3: Step("the flow is mapped over the slides", "file_names", "solutions/pipeline_prefect_parallel.py", {
+        "files": "The loop over the files goes: the flow has one Parameter, file_names, and is given the whole list.",
+        "map": "task.map(…) makes one copy of the task for each element of what it is given. Once a step is mapped, "
+               "each step after it is.",
+        "unmapped": ".map takes every argument apart, even a text into its letters. What is the same for all slides "
+                    "is wrapped in unmapped(…).",
+        "order": ".map takes upstream_tasks=[…] too: the blur step of each slide waits for that slide's tissue step.",
+        "case": "A case around .map(…) asks once about all slides. Move the case into a small function, for one "
+                "slide, that calls the tasks without .map, and let apply_map call it for each slide.",
+        "run": "One call of flow.run(file_names=[…]) is enough for all slides.",
+    }, "step 4: give this flow an executor, then: python check.py 4 {script}"),
+    4: Step("the mapped flow runs on Dask", "file_names", "solutions/pipeline_prefect_parallel.py", {
+        "import": "The executors come from prefect.executors: LocalExecutor, LocalDaskExecutor, DaskExecutor.",
+        "executor": "flow.executor is where the tasks run; set it on the flow before flow.run().",
+        "instance": "An executor is an object with settings of its own. The class's name alone is not one yet: call "
+                    "it, and choose threads or processes as you do.",
+        "memory": "Processes share no memory: each gets a copy of what a task is given. What a task changes in its "
+                  "copy, or keeps in a global variable, the next task never sees.",
+        "run": "A process may import your script anew. What must happen only once stands under "
+               "`if __name__ == \"__main__\":`.",
+    }, "step 5 sends the mapped flow to a server; without one, compare how long the executors take"),
+    5: Step("the mapped flow goes to a server", "file_names", "solutions/pipeline_prefect_parallel_server.py", {
+        "register": "As in step 2: register, then create a run. The executor travels with the flow.",
+        "parameters": "file_names is a list here too: a parameter may be anything that JSON can say.",
+        "once": "The list of files is one parameter, so one flow run does for all slides.",
+    }, "the end of the workshop", server=True),
+}
+
+
+def hint(step: int, idea: str) -> tuple[int, int, str]:
+    """The hint about an idea: the step it is from, its number there, its text; an earlier step's if need be."""
+    for number in (step, *(earlier for earlier in (3, 1) if earlier < step)):
+        if idea in (hints := STEPS[number].hints):
+            return number, list(hints).index(idea) + 1, hints[idea]
+    raise KeyError(idea)

@@ -1,0 +1,253 @@
+"""check.py: it finds what a machine lacks, knows the right flows from the wrong ones, and gives no answer away."""
+
+import ast
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import HOME, environment
+from slideqc.steps import STEPS, TASKS
+
+Script = Callable[..., subprocess.CompletedProcess]
+
+BROKEN = sorted((HOME / "tests" / "broken").glob("*.py"))
+CHECKED = [number for number, step in STEPS.items() if not step.server]
+SERVER = [number for number, step in STEPS.items() if step.server]
+
+
+def said(done: subprocess.CompletedProcess) -> str:
+    """All that was printed, which is never a traceback."""
+    text = done.stdout + done.stderr
+    assert "Traceback" not in text, text
+    return text
+
+
+def one_line(done: subprocess.CompletedProcess) -> str:
+    """The line that says what was wrong with the command."""
+    assert done.returncode == 2 and len(said(done).splitlines()) == 1, said(done)
+    return done.stderr
+
+
+# ---- the steps
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda path: path.stem)
+def test_each_mistake_gets_its_sentence(run: Script, broken: Path):
+    """The first line of each broken script says which step it is for, and the sentence that it must get."""
+    step, sentence = ast.get_docstring(ast.parse(broken.read_text(encoding="utf-8"))).splitlines()[0].split(": ", 1)
+    done = run("check.py", step, broken, "--timeout", 8 if broken.stem == "endless" else 100)
+    found = re.search("^not yet  found: +(.*)\n +expected: .+\n +hint: +.+ \\(step \\d, hint \\d+\\)\n\nnext: .+\n\\Z",
+                      said(done), re.MULTILINE)
+    assert done.returncode == 1 and found, said(done)
+    assert sentence in found[1]
+    assert not answers(step) & set(map(str.strip, said(done).splitlines()))
+
+
+def test_there_are_enough_broken_scripts():
+    assert len(BROKEN) >= 12
+    assert {int(path.read_text(encoding="utf-8")[3]) for path in BROKEN} == set(CHECKED)
+
+
+@pytest.mark.parametrize("step", CHECKED)
+def test_a_solution_passes_its_step(run: Script, step: int, tmp_path: Path):
+    done = run("check.py", step, HOME / STEPS[step].solution)
+    assert done.returncode == 0, said(done)
+    assert said(done).splitlines()[-1].startswith("next: ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_plain_pipeline_fails_every_step(run: Script, step: int):
+    done = run("check.py", step, HOME / "pipeline.py")
+    if step in SERVER:
+        assert "comes with the server" in one_line(done)
+    else:
+        assert done.returncode == 1 and "pipeline.py has no define_flow()" in said(done)
+
+
+def test_the_executor_may_be_set_in_define_flow(run: Script, tmp_path: Path):
+    """And any executor will do, a cluster too: the file lies in a folder whose name holds a space."""
+    script = tmp_path / "my flows" / "my-flow.py"
+    script.parent.mkdir()
+    script.write_text("from prefect.executors import DaskExecutor\n"
+                      "from solutions.pipeline_prefect_parallel import define_flow as right\n\n"
+                      "def define_flow():\n"
+                      "    flow = right()\n"
+                      "    flow.executor = DaskExecutor(cluster_kwargs={'n_workers': 1, 'processes': False,\n"
+                      "                                                 'dashboard_address': None})\n"
+                      "    return flow\n", encoding="utf-8")
+    done = run("check.py", 4, script)
+    assert done.returncode == 0 and "with your DaskExecutor: " in said(done), said(done)
+    assert "LocalDaskExecutor(threads)" in said(done) and "LocalDaskExecutor(processes)" in said(done)
+
+
+MINE = """
+def rescan(image, percent_blurry, blur_max):
+    with case(check_blurry(percent_blurry, blur_max), True):
+        blurry_action(image, percent_blurry)
+
+
+def define_flow():
+    with Flow("mine") as flow:
+        size = unmapped(Parameter("image_work_size"))
+        image = load_image.map(Parameter("file_names"), size)
+        tissue = tissue_segmentation_simple.map(image, size)
+        percent_blurry = identifyBlurryRegions.map(image, size, unmapped(Parameter("blur_radius")),
+                                                   unmapped(Parameter("blur_threshold")), upstream_tasks=[tissue])
+        apply_map(rescan, image, percent_blurry, unmapped(Parameter("blur_max", default=0.05)))
+    flow.executor = LocalDaskExecutor(scheduler="processes", num_workers=2)
+    return flow
+"""
+
+
+def test_a_flow_made_in_a_copy_of_the_pipeline(run: Script, tmp_path: Path):
+    """As attendees do it: @task above the functions, no save_result, no parameter `output`, from a folder elsewhere.
+
+    On threads and on processes, what it writes by default does not land in output/.
+    """
+    plain, _ = (HOME / "pipeline.py").read_text(encoding="utf-8").split("def save_result(")
+    steps = re.sub(f"^def ({'|'.join(TASKS)})", r"@task\ndef \1", plain, flags=re.MULTILINE)
+    steps = steps.replace("logger.warning", 'prefect.context.get("logger").warning')
+    script = tmp_path / "my_flow.py"
+    script.write_text("import prefect\nfrom prefect import Flow, Parameter, apply_map, case, task, unmapped\n"
+                      f"from prefect.executors import LocalDaskExecutor\n{steps}\n{MINE}", encoding="utf-8")
+    done = run("check.py", 4, script)
+    assert done.returncode == 0, said(done)
+    assert "with your LocalDaskExecutor (processes)" in said(done) and "LocalDaskExecutor(threads)" in said(done)
+    for name in ("sharp.svs", "partly-blurry.svs"):
+        assert not list((HOME / "output").glob(f"{name}*"))
+
+
+def test_a_folder_of_the_script_s_own_stays(run: Script, tmp_path: Path):
+    """What a run left is moved aside, and that must not be a folder that the script has set."""
+    (tmp_path / "mine").mkdir()
+    script = tmp_path / "my_flow.py"
+    script.write_text("from slideqc import flags\nflags.DATA = flags.OUTPUT = flags.Path(__file__).parent / 'mine'\n"
+                      "from solutions.pipeline_prefect import define_flow\n", encoding="utf-8")
+    done = run("check.py", 1, script)
+    assert done.returncode == 0 and (tmp_path / "mine").is_dir(), said(done)
+
+
+def test_a_name_that_hides_a_module(run: Script, tmp_path: Path):
+    script = tmp_path / "prefect.py"
+    script.write_text("def define_flow(): pass\n", encoding="utf-8")
+    done = run("check.py", 1, script)
+    assert done.returncode == 1 and "hides the module prefect" in said(done)
+
+
+# ---- the hints, and the answer
+
+def answers(step: str) -> set[str]:
+    """The lines of the solution that give the step away."""
+    text = (HOME / STEPS[int(step)].solution).read_text(encoding="utf-8")
+    body = next(node for node in ast.parse(text).body if getattr(node, "name", "") == "define_flow")
+    return {line.strip() for line in ast.get_source_segment(text, body).splitlines() if "=" in line or ".map(" in line}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_has_hints_that_are_not_the_answer(run: Script, step: int):
+    done = run("check.py", step, "--hints")
+    lines = said(done).splitlines()
+    assert done.returncode == 0 and len(lines) == len(STEPS[step].hints) >= 3
+    assert all(line.startswith(f"step {step}, hint {number}: ") for number, line in enumerate(lines, 1))
+    if step in CHECKED:
+        assert len(answers(step)) > 3
+        assert not any(answer in line for answer in answers(step) for line in lines)
+    assert said(run("check.py", step, "--hint", 2)).splitlines() == lines[1:2]
+    assert f"hints 1 to {len(lines)}" in one_line(run("check.py", step, "--hint", len(lines) + 1))
+
+
+@pytest.mark.parametrize("step", CHECKED)
+def test_the_answer_is_shown_to_who_asks(run: Script, step: int):
+    done = run("check.py", step, "--show")
+    assert done.returncode == 0 and done.stdout == (HOME / STEPS[step].solution).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arguments", [["6", "my_flow.py"], ["1"], ["1", "no_such_file.py"], [], ["1", "--hint", "x"],
+                                       ["1", HOME / "pipeline.py", "--timeout", "-1"], ["setup", "--nonsense"]])
+def test_a_wrong_command_is_told_in_one_line(run: Script, arguments: list):
+    assert one_line(run("check.py", *arguments)).startswith("check.py: ")
+
+
+# ---- the set-up
+
+def lines(done: subprocess.CompletedProcess, state: str) -> str:
+    """The findings of that state."""
+    return "\n".join(line for line in said(done).splitlines() if line.startswith(state))
+
+
+def test_a_good_machine_is_ready(run: Script, small_slides: Path, tmp_path: Path):
+    done = run("check.py", "setup", "--folder", small_slides, "--output", tmp_path / "output")
+    assert done.returncode == 0 and not lines(done, "MISSING"), said(done)
+    for what in ("Python 3.", "Prefect 1.", "serialised", "slides can be read", "results can be written", "3 slides"):
+        assert what in lines(done, "ok"), said(done)
+    assert "next: " in said(done).splitlines()[-1] and not (tmp_path / "output").exists()
+
+
+def test_a_bare_python_says_what_to_install(small_slides: Path, tmp_path: Path):
+    """Without any package there is still a finding for everything, and the command that repairs it."""
+    for arguments, status in (["setup", "--folder", small_slides], 1), (["1", HOME / "pipeline.py"], 2):
+        done = subprocess.run([sys.executable, "-S", "-E", HOME / "check.py", *arguments], cwd=tmp_path,
+                              capture_output=True, text=True, encoding="utf-8", env=environment(tmp_path))
+        assert done.returncode == status, said(done)
+        if status == 2:
+            assert "python check.py setup" in one_line(done)
+            continue
+        missing = lines(done, "MISSING").splitlines()
+        assert len(missing) == 2 and all(line.endswith("pip install -r requirements.txt") for line in missing)
+        assert "Prefect is not installed" in missing[0] and "slides cannot be read" in missing[1]
+        assert "results can be written" in lines(done, "ok")
+
+
+def test_a_broken_set_up_is_told_all_at_once(run: Script, small_slides: Path, tmp_path: Path):
+    """marshmallow 4, a truncated slide, a web page saved as a slide, no place for results: each with its repair."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    whole = (small_slides / "small-1.svs").read_bytes()
+    (folder / "good.svs").write_bytes(whole)
+    (folder / "cut.svs").write_bytes(whole[:len(whole) // 2])
+    (folder / "planted-cut.svs").write_bytes(whole[:100])
+    (folder / "CMU-1-Small-Region.svs").write_bytes(b"<html>sign in</html>")
+    (tmp_path / "output").write_text("a file where the folder should be")
+    (tmp_path / "marshmallow.py").write_text("raise ImportError('this is marshmallow 4')\n")
+    done = subprocess.run([sys.executable, HOME / "check.py", "setup", "--folder", folder, "--output",
+                           tmp_path / "output"], capture_output=True, text=True, encoding="utf-8", cwd=tmp_path,
+                          env=environment(tmp_path) | {"PYTHONPATH": str(tmp_path)})
+    missing = lines(done, "MISSING")
+    assert done.returncode == 1 and len(missing.splitlines()) == 4, said(done)
+    for sentence in ('marshmallow 3 → python -m pip install "marshmallow<4"', "results cannot be written to",
+                     "CMU-1-Small-Region.svs looks like a web page", "→ python get_data.py\n"):
+        assert sentence in missing
+    assert re.search("cut.svs .* → copy it again, or remove it", missing)
+    assert "1 slide in" in lines(done, "ok") and "4 things missing" in said(done)
+
+
+def test_a_flow_that_does_not_serialise(run: Script, small_slides: Path, tmp_path: Path):
+    """What marshmallow 4 does: Prefect can be imported, and stumbles only when a flow is to be sent."""
+    (tmp_path / "sitecustomize.py").write_text("import marshmallow.fields\ndel marshmallow.fields.Nested._deserialize\n"
+                                               "def stop(*_, **__): raise AttributeError('no context')\n"
+                                               "marshmallow.fields.Nested._serialize = stop\n")
+    done = subprocess.run([sys.executable, HOME / "check.py", "setup", "--folder", small_slides], capture_output=True,
+                          text=True, encoding="utf-8", cwd=tmp_path,
+                          env=environment(tmp_path) | {"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1 and "a flow cannot be serialised" in lines(done, "MISSING"), said(done)
+    assert 'pip install "marshmallow<4"' in lines(done, "MISSING") and "Prefect 1." in lines(done, "ok")
+
+
+def test_no_slides_and_a_taken_port(run: Script, tmp_path: Path):
+    with socket.socket() as listener:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", 4200))
+            listener.listen()
+        except OSError:
+            pass  # somebody else has taken it, which serves as well
+        done = run("check.py", "setup", "--folder", tmp_path / "nowhere")
+    assert "port 4200" in lines(done, "note") and "port 4200" not in lines(done, "MISSING")
+    assert done.returncode == 1 and lines(done, "MISSING").endswith("→ python get_data.py")
