@@ -22,6 +22,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
 
 run: .venv/ready
 	$(PY) get_data.py
+	$(PY) check.py setup
 	$(PY) pipeline.py
 
 test: .venv/ready-to-test

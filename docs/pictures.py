@@ -10,7 +10,8 @@ sys.path.insert(0, str(DOCS.parent))
 import matplotlib.pyplot as plt  # noqa: E402
 
 import pipeline  # noqa: E402
-from slideqc import drawing, generate  # noqa: E402
+from slideqc import drawing, flows, generate  # noqa: E402
+from solutions import pipeline_prefect, pipeline_prefect_parallel  # noqa: E402
 
 
 def pipeline_overview(target: Path) -> None:
@@ -37,3 +38,5 @@ def pipeline_overview(target: Path) -> None:
 
 if __name__ == "__main__":
     pipeline_overview(DOCS / "pipeline_overview.png")
+    flows.visualize(pipeline_prefect.define_flow(), DOCS / "flow_serial.png")
+    flows.visualize(pipeline_prefect_parallel.define_flow(), DOCS / "flow_parallel.png")

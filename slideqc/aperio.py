@@ -5,6 +5,8 @@ tifffile cannot write it without the large imagecodecs package, not even when th
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import BinaryIO
 
 import cv2
@@ -96,8 +98,9 @@ class Page:
 def add_level(file: BinaryIO, picture: np.ndarray, words: str) -> Page:
     """Append a picture, uint8 (height, width, 3), as tiles."""
     page = Page(picture.shape[1], picture.shape[0], words, FINE)
-    for index, tile in enumerate(tiles(picture)):
-        page.write(file, index // page.across, index % page.across, jpeg(tile, FINE))
+    with ThreadPoolExecutor(2) as pool:
+        for index, tile in enumerate(pool.map(partial(jpeg, quality=FINE), tiles(picture))):
+            page.write(file, index // page.across, index % page.across, tile)
     return page
 
 

@@ -15,7 +15,7 @@ HAEMATOXYLIN = np.array([0.92, 1.05, 0.52], np.float32)  # optical density per u
 EOSIN = np.array([0.12, 0.78, 0.43], np.float32)
 DEFOCUS = 24                                           # σ in px: nothing of 8 µm is left in focus
 EVEN = 200                                             # σ in px: waves longer than this are evened out
-FASCICLE = 440                                         # working pixels in which fibres change their way
+FASCICLE = 520                                         # working pixels in which fibres change their way
 COARSE = 8                                             # how much coarser long waves are drawn
 REACH = 8                                              # working pixels in which every edge is over
 WORK = 16                                              # px of a drawing that one working pixel (1.25x) spans
@@ -188,7 +188,7 @@ def fragments(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Pieces of tissue side by side, their outlines frayed at every scale; bool (height, width)."""
     small = width < 500  # then there is room for one piece, and every pixel of its outline counts
     count = 1 if small else int(rng.integers(2, 5))
-    rim, rough, spread = (0.08, 0.09, 1.12) if small else (0.2, 0.16, 1)
+    rim, rough, spread = (0.08, 0.09, 1.12) if small else (0.2, 0.15, 0.87)
     size = min(height, width / count)
     pieces = [(((i + rng.uniform(0.45, 0.55)) * width / count, height * rng.uniform(0.44, 0.56)),
                (rng.uniform(0.36, 0.45) * spread * width / count, rng.uniform(0.32, 0.44) * spread * height),
