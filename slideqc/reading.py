@@ -92,9 +92,23 @@ def _positive(text: str | None) -> float | None:
         return value if 0 < (value := float(text)) < float("inf") else None
 
 
+@contextlib.contextmanager
+def _tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF file; afterwards its tables are free at once.
+
+    The file and its pages refer to each other, so that the places of some 100,000 tiles would otherwise stay in
+    memory until the garbage collector comes round.
+    """
+    with tifffile.TiffFile(path) as tiff:
+        try:
+            yield tiff
+        finally:
+            tiff.pages = None
+
+
 def _refuse_truncated(path: Path) -> None:
     """A cut file may still open, and even give pixels, when the lost tiles belong to another level."""
-    with tifffile.TiffFile(path) as tiff:
+    with _tiff(path) as tiff:
         end = max(np.add(page.dataoffsets, page.databytecounts).max(initial=0) for page in tiff.pages)
         if end > tiff.filehandle.size:
             raise SlideError(f"{path.name} is truncated (its pixels run to byte {end:,}, "
@@ -142,7 +156,7 @@ def _reduced(read_rows: RowReader, dimensions: tuple[int, int], plan: Plan) -> n
 def _row_reader(path: Path, facts: Facts, level: int) -> Iterator[RowReader]:
     """A function from (top, bottom) to those rows of a level, uint8 (bottom - top, width, 3)."""
     if facts.vendor in TIFF_VENDORS:
-        with tifffile.TiffFile(path) as tiff:
+        with _tiff(path) as tiff:
             page = _jpeg_page(tiff, facts.level_dimensions[level])
             scanned_whole = all(all(other.databytecounts) for other in tiff.pages if other.is_tiled)
             if page is not None and scanned_whole:

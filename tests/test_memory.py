@@ -1,11 +1,14 @@
 """Peak memory does not grow with the number of slides."""
 
+import gc
 import shutil
 import subprocess
 import sys
 
 import pytest
+import tifffile
 
+from BaseImage import BaseImage
 from conftest import HOME, environment
 
 PEAK = """
@@ -36,3 +39,14 @@ def test_64_slides_need_no_more_memory_than_8(script, real_slide, tmp_path):
                               check=True)
         peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] <= 1.10 * peaks[0], f"peak of 8 slides {peaks[0]}, of 64 slides {peaks[1]}"
+
+
+def test_the_tables_of_a_slide_go_with_it(small_slides):
+    """A slide of full size lists some 100,000 tiles: none may wait for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        BaseImage(small_slides / "small-1.svs").picture("1.25x")
+        assert not [held for held in gc.get_objects() if isinstance(held, tifffile.TiffPage)]
+    finally:
+        gc.enable()
