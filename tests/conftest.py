@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,12 @@ from slideqc.generate import write_slide
 
 HOME = Path(__file__).resolve().parent.parent
 REAL = "CMU-1-Small-Region.svs"
+
+# How to start a process that is sent Ctrl-C: in a group of its own, and hearing it, also where the tests run in the
+# background and were told to ignore it.
+LISTENING = {"start_new_session": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+if os.name == "nt":
+    LISTENING = {}
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import HOME, environment, files, table
+from conftest import HOME, LISTENING, environment, files, table
 from slideqc.planted import plant
 
 SCRIPTS = ["pipeline.py", "pipeline_parallel.py"]
@@ -172,11 +172,6 @@ def test_unwritable_output(script, small_slides, run, tmp_path):
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "--output" in done.stderr
 
 
-def listening() -> None:
-    """Let the script hear Ctrl-C, also where the tests run in the background and were told not to."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.fixture
 def long_run(real_slide, tmp_path):
     """Start a script on a dozen slides at full magnification, and hand over once it checks them."""
@@ -192,7 +187,7 @@ def long_run(real_slide, tmp_path):
             [sys.executable, HOME / script, "--folder", folder, "--output", output,
              "--image-work-size", "20x", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(tmp_path),
-            start_new_session=True, preexec_fn=listening if os.name == "posix" else None)
+            **LISTENING)
         started.append(process)
         end = time.monotonic() + 60
         while not list(output.glob("*_qc.json")):

@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 
 import get_data
+from conftest import HOME, LISTENING
 from slideqc import fetch
 from slideqc.listing import Slide, flaw, listed, megabytes
 
-HOME = Path(__file__).resolve().parent.parent
 NAME = fetch.PIP_SLIDE
 MIDDLE = "JP2K-33003-1.svs"
 POSIX = os.name == "posix"
@@ -115,7 +115,7 @@ class Run:
         command = [sys.executable, HOME / "get_data.py"] if self.script == "py" else ["sh", HOME / "get_data.sh"]
         return subprocess.Popen([*command, "--dest", self.dest, *args], cwd=self.home, env=self.env | env, text=True,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                start_new_session=True)
+                                **LISTENING)
 
     def __call__(self, *args: str, **env: str) -> tuple[int, list[str], list[str]]:
         with self.start(*args, **env) as process:
