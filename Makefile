@@ -21,7 +21,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
 .PHONY: run test lint pictures lock clean can-make-a-venv another-python
 
 run: .venv/ready
-	$(PY) get_data.py
+	$(PY) get_data.py --enough
 	$(PY) check.py setup
 	$(PY) pipeline.py
 

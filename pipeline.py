@@ -12,12 +12,13 @@ the same process, or on the same machine, as the one before it: keep an eye on t
 import logging
 import sys
 
+from slideqc.console import progress, script, show
+
 import cv2
 import numpy as np
 
 from BaseImage import BaseImage
 from slideqc import drawing, flags, results
-from slideqc.console import progress, script, show
 from slideqc.run import Run
 
 LUMA = np.array([[0.2125, 0.7154, 0.0721]], np.float32)  # gray as scikit-image's rgb2gray weighs it (ITU-R BT.709)

@@ -10,11 +10,12 @@ import sys
 from concurrent.futures import as_completed
 from pathlib import Path
 
+from slideqc.console import progress, script, show, start_logging
+
 from pebble import ProcessExpired, ProcessPool
 
 from pipeline import check_slide
 from slideqc import flags, results
-from slideqc.console import progress, script, show, start_logging
 from slideqc.errors import SlideError
 from slideqc.run import Run
 

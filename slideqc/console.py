@@ -1,4 +1,8 @@
-"""What a run shows on the terminal: log lines, a progress bar, the table, one line for a mistake."""
+"""What a run shows on the terminal: log lines, a progress bar, the table, one line for a mistake.
+
+The scripts import it before any package that has to be installed, so that a Python without them is told in one line
+too. For the same reason it imports its own two where they are used.
+"""
 
 import functools
 import logging
@@ -6,11 +10,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tabulate import tabulate
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
+from slideqc import packages
 from slideqc.errors import CommandError, OutputError
+
+packages.require()
 
 TABLE_ROWS = 40
 
@@ -52,6 +55,9 @@ def _say(problem: object, status: int) -> int:
 
 def progress(slides: Iterable, total: int | None = None) -> Iterator:
     """Go through the slides with a progress bar, where standard error is a terminal."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
     loggers = [logging.getLogger(), logging.getLogger("prefect")]
     bar = tqdm(slides, total=total, unit="slide", disable=None, dynamic_ncols=True)
     with logging_redirect_tqdm(loggers), bar:
@@ -69,6 +75,8 @@ def show(row: dict) -> None:
 
 def table(rows: list[dict]) -> str:
     """The rows for the terminal, at most 40 of them."""
+    from tabulate import tabulate
+
     shown = [(row["file_name"], row["status"], _percent(row["tissue_fraction"]), _percent(row["percent_blurry"]),
               row["error"] or "; ".join(row["warnings"])) for row in rows[:TABLE_ROWS]]
     text = tabulate(shown, ["slide", "status", "tissue", "blurry", "notes"], disable_numparse=True,

@@ -1,8 +1,11 @@
 """The flags that mean the same in every script, checked before any slide is opened."""
 
 import argparse
+import contextlib
+import difflib
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from slideqc.errors import CommandError
@@ -17,8 +20,17 @@ PARAMETERS = ("image_work_size", "blur_radius", "blur_threshold", "blur_max")
 class _Parser(argparse.ArgumentParser):
     """Tells a mistake in one line, without the usage."""
 
+    def parse_args(self, argv: list[str] | None = None) -> argparse.Namespace:
+        options, unknown = self.parse_known_args(argv)
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            close = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+            self.error((f"there is no flag {flag}" if flag.startswith("-") else f"{flag} belongs to no flag")
+                       + (f" (perhaps {close[0]}?)" if close else ""))
+        return options
+
     def error(self, message: str) -> None:
-        raise CommandError(f"{message}: see {self.prog} --help")
+        raise CommandError(f"{message.removeprefix('argument ')}; {self.prog} --help explains")
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -93,18 +105,20 @@ def _work_size(text: str) -> str:
     return text
 
 
-def _number(above: float = -math.inf, up_to: float = math.inf) -> callable:
+def _number(above: float = -math.inf, up_to: float = math.inf) -> Callable[[str], float]:
+    bounds = f"{'above' if above == 0 else 'from'} 0" + (f" to {up_to:g}" if up_to < math.inf else "")
+
     def number(text: str) -> float:
-        value = float(text)
-        if not (math.isfinite(value) and value >= 0 and above < value <= up_to):
-            bounds = f"{'above' if above == 0 else 'from'} 0" + (f" to {up_to:g}" if up_to < math.inf else "")
-            raise argparse.ArgumentTypeError(f"{text} is out of range: give a number {bounds}")
-        return value
+        with contextlib.suppress(ValueError):
+            value = float(text)
+            if math.isfinite(value) and value >= 0 and above < value <= up_to:
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} is no number {bounds}")
     return number
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is out of range: give a whole number from 1")
-    return value
+    with contextlib.suppress(ValueError):
+        if (value := int(text)) >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")

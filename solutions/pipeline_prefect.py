@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from slideqc.console import progress, script
+
 import prefect
 from prefect import Flow, Parameter, case, task
 from prefect.engine.signals import FAIL
@@ -22,7 +24,6 @@ from prefect.triggers import all_finished
 import pipeline
 from BaseImage import BaseImage
 from slideqc import flags, flows, results
-from slideqc.console import progress, script
 from slideqc.run import Run
 
 # A shared drive may hiccup: what reads slides from it is tried once more.

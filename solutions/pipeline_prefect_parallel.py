@@ -12,11 +12,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from slideqc.console import script
+
 from prefect import Flow, Parameter, Task, apply_map, case, unmapped
 from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
 
 from slideqc import flags, flows
-from slideqc.console import script
 from slideqc.run import Run
 from solutions.pipeline_prefect import (
     blurry_action,

