@@ -5,19 +5,22 @@
     python check.py 1 --hints           the hints for step 1; --hint 3 shows the third one alone
     python check.py 1 --show            the solution of step 1
 
-A flow is checked by running it, in a process of its own, on two small slides that are made for it: nothing is
-written to data/ or output/. Exit status: 0 all is well, 1 not yet, 2 the command was wrong.
+A script is checked by running its flow, and then the script itself as you do, on two small slides that are made for
+it: nothing is written to data/ or output/. Exit status: 0 all is well, 1 not yet, 2 the command was wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
 from pathlib import Path
 
 # Nothing but the standard library up here: `setup` has to run where everything else is missing.
 HOME = Path(__file__).resolve().parent
+WHAT = ["setup", "1", "2", "3", "4", "5"]
 
 
 class _CommandError(Exception):
@@ -26,13 +29,14 @@ class _CommandError(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
-        raise _CommandError(f"{message}: see {self.prog} --help")
+        words = re.sub(r"^argument (\S+): ", r"\1 ", message)
+        words = re.sub(r"invalid (?:int|float) value: (.*)", r"takes a number, and not \1", words)
+        raise _CommandError(f"{words} (python check.py --help shows what there is)")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", metavar="setup|1|2|3|4|5", choices=["setup", "1", "2", "3", "4", "5"],
-                        help="the set-up, or a step of the README")
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("what", metavar="setup|1|2|3|4|5", nargs="?", help="the set-up, or a step of the README")
     parser.add_argument("script", type=Path, nargs="?", help="your script for that step")
     parser.add_argument("--hints", action="store_true", help="list the hints of the step")
     parser.add_argument("--hint", type=int, metavar="N", help="show one hint of the step")
@@ -43,11 +47,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments; _CommandError, with what was probably meant, for one that is not known."""
+    parser = _parser()
+    options, unknown = parser.parse_known_intermixed_args(argv)
+    if options.what is None:
+        raise _CommandError("what is to be checked? python check.py setup, or python check.py 1 my_flow.py")
+    if options.what not in WHAT:
+        if options.what.endswith(".py"):
+            raise _CommandError(f"which step is {options.what} for? python check.py 1 {options.what}")
+        raise _CommandError(f"there is no step {options.what}: {_meant(options.what, WHAT) or 'see the README'}")
+    if unknown:
+        flags = re.findall(r"--\w+", parser.format_usage())
+        meant = _meant(unknown[0], flags) or "python check.py --help shows what there is"
+        raise _CommandError(f"{unknown[0]} is not known here: {meant}")
+    return options
+
+
+def _meant(word: str, words: list[str]) -> str:
+    close = [one for one in words if one in word] or difflib.get_close_matches(word, words, 1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
 def check_step(options: argparse.Namespace) -> int:
     """Tell what was asked about a step: its solution, its hints, or what is not right yet in a script."""
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever has an older one is told so
         raise _CommandError("this Python is too old: python check.py setup says which one to take")
-    from slideqc.steps import STEPS
+    from slideqc.checking.steps import STEPS
     number = int(options.what)
     step = STEPS[number]
     if options.hint is not None and not 1 <= options.hint <= len(step.hints):
@@ -70,7 +96,7 @@ def check_step(options: argparse.Namespace) -> int:
     if not 0 < options.timeout <= 86400:
         raise _CommandError("--timeout takes a number of seconds, above 0 and up to a day")
     try:
-        from slideqc import grading
+        from slideqc.checking import grading
     except ImportError as error:
         raise _CommandError(f"{error}: python check.py setup says what is missing, and how to get it") from error
     from slideqc.errors import CommandError
@@ -85,10 +111,10 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character must not end the check
     try:
-        options = _parser().parse_args(argv)
+        options = _options(argv)
         if options.what != "setup":
             return check_step(options)
-        from slideqc import capabilities
+        from slideqc.checking import capabilities
         return capabilities.check(options.folder, options.output)
     except _CommandError as problem:
         print(f"check.py: {problem}", file=sys.stderr)

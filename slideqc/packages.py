@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 VENV = Path(__file__).resolve().parent.parent / ".venv"
+ACTIVATE = r".venv\Scripts\activate" if os.name == "nt" else ". .venv/bin/activate"
 NEEDED = ("cv2", "numpy", "openslide", "pebble", "prefect", "simplejpeg", "tabulate", "tifffile", "tqdm")
 
 
@@ -19,10 +20,16 @@ def require() -> None:
 
 def lacking(package: str) -> str:
     """The one line: which Python lacks the package, and the command that helps."""
-    if not VENV.is_dir():
-        repair = "make run sets everything up (without make: pip install -r requirements.txt)"
-    elif VENV.samefile(sys.prefix):
-        repair = "pip install -r requirements.txt"
-    else:
-        repair = "activate .venv first: " + (r".venv\Scripts\activate" if os.name == "nt" else ". .venv/bin/activate")
-    return f"{sys.executable} lacks the package {package}; {repair}"
+    return f"{sys.executable} lacks the package {package}; {repair()}"
+
+
+def repair(what: str = "-r requirements.txt") -> str:
+    """How to install it: by pip in a virtual environment alone, since many a system keeps its own Python to itself."""
+    pip = f"python -m pip install {what}"
+    if (VENV / "pyvenv.cfg").exists() and not VENV.samefile(sys.prefix):
+        return f"activate .venv first: {ACTIVATE}"
+    if sys.prefix != sys.base_prefix or (Path(sys.prefix) / "conda-meta").exists():
+        return pip
+    if os.name == "nt":
+        return f"make a virtual environment first: py -3.12 -m venv .venv; {ACTIVATE}; {pip}"
+    return f"make run, or make a virtual environment first: python3 -m venv .venv && {ACTIVATE} && {pip}"

@@ -3,20 +3,23 @@
 import ast
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from conftest import HOME, environment
-from slideqc.steps import STEPS, TASKS
+from slideqc.checking.steps import STEPS, TASKS
 
 Script = Callable[..., subprocess.CompletedProcess]
 
-BROKEN = sorted((HOME / "tests" / "broken").glob("*.py"))
+BROKEN = sorted(path for path in (HOME / "tests" / "broken").glob("*.py") if path.name != "pieces.py")
+ENDLESS = ("endless", "hangs_as_a_script")
 CHECKED = [number for number, step in STEPS.items() if not step.server]
 SERVER = [number for number, step in STEPS.items() if step.server]
 
@@ -40,11 +43,12 @@ def one_line(done: subprocess.CompletedProcess) -> str:
 def test_each_mistake_gets_its_sentence(run: Script, broken: Path):
     """The first line of each broken script says which step it is for, and the sentence that it must get."""
     step, sentence = ast.get_docstring(ast.parse(broken.read_text(encoding="utf-8"))).splitlines()[0].split(": ", 1)
-    done = run("check.py", step, broken, "--timeout", 8 if broken.stem == "endless" else 100)
+    done = run("check.py", step, broken, "--timeout", 8 if broken.stem in ENDLESS else 100)
     found = re.search("^not yet  found: +(.*)\n +expected: .+\n +hint: +.+ \\(step \\d, hint \\d+\\)\n\nnext: .+\n\\Z",
                       said(done), re.MULTILINE)
     assert done.returncode == 1 and found, said(done)
     assert sentence in found[1]
+    assert "is not defined" not in found[1] or "What a script uses, it imports" in said(done)
     assert not answers(step) & set(map(str.strip, said(done).splitlines()))
 
 
@@ -57,7 +61,8 @@ def test_there_are_enough_broken_scripts():
 def test_a_solution_passes_its_step(run: Script, step: int, tmp_path: Path):
     done = run("check.py", step, HOME / STEPS[step].solution)
     assert done.returncode == 0, said(done)
-    assert said(done).splitlines()[-1].startswith("next: ")
+    assert "ok       run as a script, " in said(done)
+    assert said(done).splitlines()[-1].startswith("next: ") and "solutions/pipeline_prefect_mapped" not in said(done)
     assert not list(tmp_path.iterdir())
 
 
@@ -70,17 +75,30 @@ def test_the_plain_pipeline_fails_every_step(run: Script, step: int):
         assert done.returncode == 1 and "pipeline.py has no define_flow()" in said(done)
 
 
+MAIN = """
+if __name__ == "__main__":
+    options = flags.parser(__doc__).parse_args()
+    run = Run(options)
+    flow = define_flow()
+    given = {"output": str(options.output)} if "output" in {task.name for task in flow.parameters()} else {}
+    flow.run(file_names=run.slides, **given, **flags.parameters(options))
+    run.finish()
+"""
+
+
 def test_the_executor_may_be_set_in_define_flow(run: Script, tmp_path: Path):
     """And any executor will do, a cluster too: the file lies in a folder whose name holds a space."""
     script = tmp_path / "my flows" / "my-flow.py"
     script.parent.mkdir()
     script.write_text("from prefect.executors import DaskExecutor\n"
+                      "from slideqc import flags\n"
+                      "from slideqc.run import Run\n"
                       "from solutions.pipeline_prefect_parallel import define_flow as right\n\n"
                       "def define_flow():\n"
                       "    flow = right()\n"
                       "    flow.executor = DaskExecutor(cluster_kwargs={'n_workers': 1, 'processes': False,\n"
                       "                                                 'dashboard_address': None})\n"
-                      "    return flow\n", encoding="utf-8")
+                      f"    return flow\n{MAIN}", encoding="utf-8")
     done = run("check.py", 4, script)
     assert done.returncode == 0 and "with your DaskExecutor: " in said(done), said(done)
     assert "LocalDaskExecutor(threads)" in said(done) and "LocalDaskExecutor(processes)" in said(done)
@@ -88,8 +106,10 @@ def test_the_executor_may_be_set_in_define_flow(run: Script, tmp_path: Path):
 
 MINE = """
 def rescan(image, percent_blurry, blur_max):
-    with case(check_blurry(percent_blurry, blur_max), True):
+    too_blurry = check_blurry(percent_blurry, blur_max)
+    with case(too_blurry, True):
         blurry_action(image, percent_blurry)
+    return too_blurry
 
 
 def define_flow():
@@ -99,23 +119,24 @@ def define_flow():
         tissue = tissue_segmentation_simple.map(image, size)
         percent_blurry = identifyBlurryRegions.map(image, size, unmapped(Parameter("blur_radius")),
                                                    unmapped(Parameter("blur_threshold")), upstream_tasks=[tissue])
-        apply_map(rescan, image, percent_blurry, unmapped(Parameter("blur_max", default=0.05)))
+        too_blurry = apply_map(rescan, image, percent_blurry, unmapped(Parameter("blur_max", default=0.05)))
+        save_result.map(image, size, tissue, percent_blurry, too_blurry)
     flow.executor = LocalDaskExecutor(scheduler="processes", num_workers=2)
     return flow
 """
 
 
 def test_a_flow_made_in_a_copy_of_the_pipeline(run: Script, tmp_path: Path):
-    """As attendees do it: @task above the functions, no save_result, no parameter `output`, from a folder elsewhere.
+    """As attendees do it: @task above the functions, here without a parameter `output`, in a folder elsewhere.
 
     On threads and on processes, what it writes by default does not land in output/.
     """
-    plain, _ = (HOME / "pipeline.py").read_text(encoding="utf-8").split("def save_result(")
-    steps = re.sub(f"^def ({'|'.join(TASKS)})", r"@task\ndef \1", plain, flags=re.MULTILINE)
+    plain, _ = (HOME / "pipeline.py").read_text(encoding="utf-8").split("def check_slide(")
+    steps = re.sub(f"^def ({'|'.join((*TASKS, 'save_result'))})", r"@task\ndef \1", plain, flags=re.MULTILINE)
     steps = steps.replace("logger.warning", 'prefect.context.get("logger").warning')
     script = tmp_path / "my_flow.py"
     script.write_text("import prefect\nfrom prefect import Flow, Parameter, apply_map, case, task, unmapped\n"
-                      f"from prefect.executors import LocalDaskExecutor\n{steps}\n{MINE}", encoding="utf-8")
+                      f"from prefect.executors import LocalDaskExecutor\n{steps}\n{MINE}\n{MAIN}", encoding="utf-8")
     done = run("check.py", 4, script)
     assert done.returncode == 0, said(done)
     assert "with your LocalDaskExecutor (processes)" in said(done) and "LocalDaskExecutor(threads)" in said(done)
@@ -128,8 +149,10 @@ def test_a_folder_of_the_script_s_own_stays(run: Script, tmp_path: Path):
     (tmp_path / "mine").mkdir()
     script = tmp_path / "my_flow.py"
     script.write_text("from slideqc import flags\nflags.DATA = flags.OUTPUT = flags.Path(__file__).parent / 'mine'\n"
-                      "from solutions.pipeline_prefect import define_flow\n", encoding="utf-8")
+                      "from solutions.pipeline_prefect import define_flow, main\n"
+                      "if __name__ == '__main__': main()\n", encoding="utf-8")
     done = run("check.py", 1, script)
+    assert f"copy {script} to {tmp_path / 'my_flow_mapped.py'}, and" in said(done)
     assert done.returncode == 0 and (tmp_path / "mine").is_dir(), said(done)
 
 
@@ -168,10 +191,21 @@ def test_the_answer_is_shown_to_who_asks(run: Script, step: int):
     assert done.returncode == 0 and done.stdout == (HOME / STEPS[step].solution).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("arguments", [["6", "my_flow.py"], ["1"], ["1", "no_such_file.py"], [], ["1", "--hint", "x"],
-                                       ["1", HOME / "pipeline.py", "--timeout", "-1"], ["setup", "--nonsense"]])
-def test_a_wrong_command_is_told_in_one_line(run: Script, arguments: list):
-    assert one_line(run("check.py", *arguments)).startswith("check.py: ")
+@pytest.mark.parametrize(("arguments", "told"), [
+    (["6", "my_flow.py"], "there is no step 6: see the README"),
+    (["setpu"], "there is no step setpu: did you mean setup?"),
+    (["my_flow.py"], "which step is my_flow.py for? python check.py 1 my_flow.py"),
+    ([], "what is to be checked? python check.py setup, or python check.py 1 my_flow.py"),
+    (["1"], "which script? python check.py 1 my_flow.py"),
+    (["1", "--timeout", "9", "no_such_file.py"], "there is no file no_such_file.py: python check.py 1 and the path"),
+    (["1", "--hnit", "3"], "--hnit is not known here: did you mean --hint?"),
+    (["1", "--hin"], "--hin is not known here: did you mean --hint?"),
+    (["1", "--hint", "x"], "--hint takes a number, and not 'x' (python check.py --help shows what there is)"),
+    (["1", HOME / "pipeline.py", "--timeout", "-1"], "--timeout takes a number of seconds, above 0 and up to a day"),
+    (["setup", "--nonsense"], "--nonsense is not known here: python check.py --help shows what there is"),
+])
+def test_a_wrong_command_is_told_in_one_line(run: Script, arguments: list, told: str):
+    assert one_line(run("check.py", *arguments)).startswith(f"check.py: {told}")
 
 
 # ---- the set-up
@@ -199,9 +233,32 @@ def test_a_bare_python_says_what_to_install(small_slides: Path, tmp_path: Path):
             assert "python check.py setup" in one_line(done)
             continue
         missing = lines(done, "MISSING").splitlines()
-        assert len(missing) == 2 and all(line.endswith("pip install -r requirements.txt") for line in missing)
+        assert len(missing) == 2 and all(" → " in line for line in missing)
         assert "Prefect is not installed" in missing[0] and "slides cannot be read" in missing[1]
         assert "results can be written" in lines(done, "ok")
+
+
+def test_what_is_missing_is_installed_where_pip_may_install(tmp_path: Path):
+    """A system's own Python often takes nothing from pip: .venv is activated, if there is one, and made, if not."""
+    shutil.copy(HOME / "check.py", tmp_path)
+    shutil.copytree(HOME / "slideqc", tmp_path / "slideqc")
+
+    def repair(python: Path) -> str:
+        done = subprocess.run([python, "-s", "check.py", "setup"], cwd=tmp_path, capture_output=True, text=True,
+                              encoding="utf-8", env=environment(tmp_path) | {"PYTHONPATH": str(tmp_path / "none")})
+        return next(line for line in said(done).splitlines() if "prefect" in line.lower()).split(" → ")[1]
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "prefect.py").write_text("raise ImportError('no Prefect here')\n")
+    venv.create(tmp_path / "other", symlinks=os.name == "posix")
+    scripts, python = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
+    assert repair(tmp_path / "other" / scripts / python) == "python -m pip install -r requirements.txt"
+    system = Path(sys.base_prefix) / ("python.exe" if os.name == "nt" else f"bin/python{sys.version_info[0]}")
+    assert re.search("virtual environment first: .* -m venv .venv.*activate", without := repair(system))
+    assert without.endswith("python -m pip install -r requirements.txt")
+    venv.create(tmp_path / ".venv", symlinks=os.name == "posix")
+    for outside in (system, tmp_path / "other" / scripts / python):
+        assert re.fullmatch(r"activate .venv first: .*\.venv.*activate", repair(outside))
+    assert repair(tmp_path / ".venv" / scripts / python) == "python -m pip install -r requirements.txt"
 
 
 def test_a_broken_set_up_is_told_all_at_once(run: Script, small_slides: Path, tmp_path: Path):

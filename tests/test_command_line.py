@@ -23,10 +23,12 @@ def test_python_outside_venv_is_told_in_one_line(script, tmp_path):
 
 @pytest.mark.parametrize("venv, words", [("none", "make run"), ("other", "activate"), ("this", "pip install")])
 def test_the_way_out_fits_the_case(venv, words, tmp_path, monkeypatch):
-    (tmp_path / "other").mkdir()
-    (tmp_path / "this").mkdir()
+    for name in ("other", "this"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pyvenv.cfg").touch()
     monkeypatch.setattr(packages, "VENV", tmp_path / venv)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "this"))
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "this") if venv == "none" else "another")
     assert words in packages.lacking("cv2").partition("; ")[2]
 
 

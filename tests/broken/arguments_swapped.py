@@ -1,28 +1,18 @@
 """1: identifyBlurryRegions gave"""
 
-from prefect import Flow, Parameter, case
+from pieces import parameters, rescan
+from prefect import Flow
 
-from solutions.pipeline_prefect import (
-    blurry_action,
-    check_blurry,
-    identifyBlurryRegions,
-    load_image,
-    tissue_segmentation_simple,
-)
+from solutions.pipeline_prefect import identifyBlurryRegions, load_image, tissue_segmentation_simple
 
 
 def define_flow():
     with Flow("Image QC") as flow:
-        file_name = Parameter("file_name")
-        image_work_size = Parameter("image_work_size", default="1.25x")
-        flow.add_task(Parameter("blur_radius", default=7))
-        blur_threshold = Parameter("blur_threshold", default=0.05)
-        blur_max = Parameter("blur_max", default=0.05)
-
-        image = load_image(file_name, image_work_size)
-        result = tissue_segmentation_simple(image, image_work_size)
-        percent_blurry = identifyBlurryRegions(image, image_work_size, blur_max, blur_threshold,
+        p = parameters()
+        flow.add_task(p.blur_radius)
+        image = load_image(p.file_name, p.image_work_size)
+        result = tissue_segmentation_simple(image, p.image_work_size)
+        percent_blurry = identifyBlurryRegions(image, p.image_work_size, p.blur_max, p.blur_threshold,
                                                upstream_tasks=[result])
-        with case(check_blurry(percent_blurry, blur_max), True):
-            blurry_action(image, percent_blurry)
+        rescan(image, percent_blurry, p.blur_max)
     return flow

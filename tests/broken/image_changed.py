@@ -1,14 +1,10 @@
 """1: tissue_segmentation_simple changed image.tissue, which it was given"""
 
 import numpy as np
-from prefect import Flow, Parameter, case, task
+from prefect import task
 
 import pipeline
-from solutions.pipeline_prefect import (
-    blurry_action,
-    check_blurry,
-    load_image,
-)
+import solutions.pipeline_prefect as right
 
 
 @task
@@ -24,18 +20,7 @@ def identifyBlurryRegions(image, image_work_size, blur_radius, blur_threshold): 
     image.save("blurry.png", blurry)
     return np.count_nonzero(blurry) / np.count_nonzero(tissue)
 
-def define_flow():
-    with Flow("Image QC") as flow:
-        file_name = Parameter("file_name")
-        image_work_size = Parameter("image_work_size", default="1.25x")
-        blur_radius = Parameter("blur_radius", default=7)
-        blur_threshold = Parameter("blur_threshold", default=0.05)
-        blur_max = Parameter("blur_max", default=0.05)
 
-        image = load_image(file_name, image_work_size)
-        result = tissue_segmentation_simple(image, image_work_size)
-        percent_blurry = identifyBlurryRegions(image, image_work_size, blur_radius, blur_threshold,
-                                               upstream_tasks=[result])
-        with case(check_blurry(percent_blurry, blur_max), True):
-            blurry_action(image, percent_blurry)
-    return flow
+right.tissue_segmentation_simple = tissue_segmentation_simple
+right.identifyBlurryRegions = identifyBlurryRegions
+define_flow = right.define_flow

@@ -1,14 +1,10 @@
 """4: tissue_segmentation_simple changed the global variable seen"""
 
-from prefect import Flow, Parameter, apply_map, case, task, unmapped
+from prefect import task
 from prefect.executors import LocalDaskExecutor
 
 import pipeline
-from solutions.pipeline_prefect import (
-    blurry_action,
-    check_blurry,
-    load_image,
-)
+import solutions.pipeline_prefect_parallel as right
 
 seen = {}
 
@@ -23,22 +19,11 @@ def identifyBlurryRegions(image, image_work_size, blur_radius, blur_threshold): 
     return seen[image.name] and pipeline.identifyBlurryRegions(image, image_work_size, blur_radius, blur_threshold)
 
 
-def rescan(image, percent_blurry, blur_max):
-    with case(check_blurry(percent_blurry, blur_max), True):
-        blurry_action(image, percent_blurry)
+right.tissue_segmentation_simple = tissue_segmentation_simple
+right.identifyBlurryRegions = identifyBlurryRegions
+
 
 def define_flow():
-    with Flow("Image QC") as flow:
-        file_names = Parameter("file_names")
-        image_work_size = unmapped(Parameter("image_work_size", default="1.25x"))
-        blur_radius = unmapped(Parameter("blur_radius", default=7))
-        blur_threshold = unmapped(Parameter("blur_threshold", default=0.05))
-        blur_max = unmapped(Parameter("blur_max", default=0.05))
-
-        image = load_image.map(file_names, image_work_size)
-        result = tissue_segmentation_simple.map(image, image_work_size)
-        percent_blurry = identifyBlurryRegions.map(image, image_work_size, blur_radius, blur_threshold,
-                                                   upstream_tasks=[result])
-        apply_map(rescan, image, percent_blurry, blur_max)
-        flow.executor = LocalDaskExecutor(scheduler="threads", num_workers=2)
+    flow = right.define_flow()
+    flow.executor = LocalDaskExecutor(scheduler="threads", num_workers=2)
     return flow

@@ -1,30 +1,16 @@
 """3: identifyBlurryRegions does not wait for tissue_segmentation_simple"""
 
-from prefect import Flow, Parameter, apply_map, case, unmapped
+from pieces import mapped_parameters, rescan
+from prefect import Flow, apply_map
 
-from solutions.pipeline_prefect import (
-    blurry_action,
-    check_blurry,
-    identifyBlurryRegions,
-    load_image,
-    tissue_segmentation_simple,
-)
+from solutions.pipeline_prefect import identifyBlurryRegions, load_image, tissue_segmentation_simple
 
-
-def rescan(image, percent_blurry, blur_max):
-    with case(check_blurry(percent_blurry, blur_max), True):
-        blurry_action(image, percent_blurry)
 
 def define_flow():
     with Flow("Image QC") as flow:
-        file_names = Parameter("file_names")
-        image_work_size = unmapped(Parameter("image_work_size", default="1.25x"))
-        blur_radius = unmapped(Parameter("blur_radius", default=7))
-        blur_threshold = unmapped(Parameter("blur_threshold", default=0.05))
-        blur_max = unmapped(Parameter("blur_max", default=0.05))
-
-        image = load_image.map(file_names, image_work_size)
-        tissue_segmentation_simple.map(image, image_work_size)
-        percent_blurry = identifyBlurryRegions.map(image, image_work_size, blur_radius, blur_threshold)
-        apply_map(rescan, image, percent_blurry, blur_max)
+        p = mapped_parameters()
+        image = load_image.map(p.file_names, p.image_work_size)
+        tissue_segmentation_simple.map(image, p.image_work_size)
+        percent_blurry = identifyBlurryRegions.map(image, p.image_work_size, p.blur_radius, p.blur_threshold)
+        apply_map(rescan, image, percent_blurry, p.blur_max)
     return flow

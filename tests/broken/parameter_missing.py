@@ -1,30 +1,19 @@
 """1: the flow has no Parameter blur_max"""
 
-from prefect import Flow, Parameter, case, task
+from pieces import measure, parameters
+from prefect import Flow, case, task
 
-from solutions.pipeline_prefect import (
-    blurry_action,
-    identifyBlurryRegions,
-    load_image,
-    tissue_segmentation_simple,
-)
+from solutions.pipeline_prefect import blurry_action
 
 
 @task
 def check_blurry(percent_blurry):
     return percent_blurry > 0.05
 
+
 def define_flow():
     with Flow("Image QC") as flow:
-        file_name = Parameter("file_name")
-        image_work_size = Parameter("image_work_size", default="1.25x")
-        blur_radius = Parameter("blur_radius", default=7)
-        blur_threshold = Parameter("blur_threshold", default=0.05)
-
-        image = load_image(file_name, image_work_size)
-        result = tissue_segmentation_simple(image, image_work_size)
-        percent_blurry = identifyBlurryRegions(image, image_work_size, blur_radius, blur_threshold,
-                                               upstream_tasks=[result])
+        image, _, percent_blurry = measure(parameters())
         with case(check_blurry(percent_blurry), True):
             blurry_action(image, percent_blurry)
     return flow

@@ -1,27 +1,12 @@
 """1: define_flow asks for file_name"""
 
-from prefect import Flow, Parameter, case
-
-from solutions.pipeline_prefect import (
-    blurry_action,
-    check_blurry,
-    identifyBlurryRegions,
-    load_image,
-    tissue_segmentation_simple,
-)
+from pieces import measure, parameters, rescan
+from prefect import Flow
 
 
 def define_flow(file_name):
     with Flow("Image QC") as flow:
-        image_work_size = Parameter("image_work_size", default="1.25x")
-        blur_radius = Parameter("blur_radius", default=7)
-        blur_threshold = Parameter("blur_threshold", default=0.05)
-        blur_max = Parameter("blur_max", default=0.05)
-
-        image = load_image(file_name, image_work_size)
-        result = tissue_segmentation_simple(image, image_work_size)
-        percent_blurry = identifyBlurryRegions(image, image_work_size, blur_radius, blur_threshold,
-                                               upstream_tasks=[result])
-        with case(check_blurry(percent_blurry, blur_max), True):
-            blurry_action(image, percent_blurry)
+        p = parameters(file_name=file_name)
+        image, _, percent_blurry = measure(p)
+        rescan(image, percent_blurry, p.blur_max)
     return flow

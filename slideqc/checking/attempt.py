@@ -1,9 +1,10 @@
 """Loads and runs an attendee's script, in a process of its own, which it may crash or never leave.
 
-`python -m slideqc.attempt STEP SCRIPT` notes what it sees as JSON, one line each, in the file that the environment
-names; check.py reads them. What the script prints goes nowhere near.
+`python -m slideqc.checking.attempt STEP SCRIPT` notes what it sees as JSON, one line each, in the file that the
+environment names; check.py reads them. What the script prints goes nowhere near.
 """
 
+import ast
 import contextlib
 import difflib
 import importlib.util
@@ -18,19 +19,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from slideqc import flags, judging
+from slideqc import results
+from slideqc.checking import judging
+from slideqc.checking.aside import PLACE
+from slideqc.checking.judging import Edge, Finding, Graph
+from slideqc.checking.steps import STEPS, TASKS
+from slideqc.checking.watching import Watch
 from slideqc.generate import write_slide
-from slideqc.judging import Edge, Finding, Graph
-from slideqc.steps import STEPS, TASKS
-from slideqc.watching import Watch
 
-PLACE = "SLIDEQC_CHECK"  # the folder of this check: slides in data, results in output, notes in notes.jsonl
 VALUES = {"image_work_size": "2.5x", "blur_radius": 5, "blur_threshold": 0.06, "blur_max": 0.2}  # no default among them
 SLIDES = {"sharp.svs": False, "partly-blurry.svs": True}  # the second is partly out of focus
-
-if place := os.environ.get(PLACE):
-    # Before pipeline is imported, here and in each worker process: what goes to output/ by default comes here instead.
-    flags.DATA, flags.OUTPUT = Path(place) / "data", Path(place) / "output"
 
 
 class FlowRun(BaseException):
@@ -77,6 +75,10 @@ def build(script: Path) -> tuple[object, ModuleType] | Finding:
             if needed:
                 return Finding(f"define_flow asks for {', '.join(needed)}: what it is given is fixed when the flow is "
                                "built", "define_flow() without arguments; they become Parameters", "parameter")
+            if line := caught(script):
+                return Finding(f"{script.name}, line {line}: a try in `with Flow(…)`, where the tasks are only put "
+                               "together: what fails when they run never gets to its except", "no try and no except: "
+                               "Prefect notes which task failed, and why", "flow")
             doing = "calling define_flow()"
             note("stage", doing)
             flow = define_flow()
@@ -88,6 +90,15 @@ def build(script: Path) -> tuple[object, ModuleType] | Finding:
     if not isinstance(flow, Flow):
         return Finding(f"I called define_flow(); it returned {flow!r}", "the Flow that it built", "flow")
     return flow, module
+
+
+def caught(script: Path) -> int | None:
+    """The line of a `try` in a block of `with Flow(…)`, or around one."""
+    tree = ast.parse(script.read_bytes())
+    blocks = [block for block in ast.walk(tree) if isinstance(block, ast.With)
+              and any(re.search(r"\bFlow\(", ast.unparse(item)) for item in block.items)]
+    return next((one.lineno for one in ast.walk(tree) if isinstance(one, ast.Try)
+                 and any(one in ast.walk(block) or block in ast.walk(one) for block in blocks)), None)
 
 
 def stumble(problem: BaseException, script: Path, doing: str) -> Finding:
@@ -106,9 +117,10 @@ def stumble(problem: BaseException, script: Path, doing: str) -> Finding:
         text = re.sub(r" \([^()]*\)$", "", str(problem))  # without the path of the module
         name = re.match("cannot import name '(.*?)'", text)
         like = name and difflib.get_close_matches(name[1], dir(sys.modules.get(problem.name)), 1)
-        return Finding(f"{where}: {text}" + (f" (it has {like[0]})" if like else ""), "only names that exist", "import")
+        return Finding(f"{where}: {text}" + (f" (it has {like[0]})" if like else ""), "only names that exist",
+                       "executors" if problem.name == "prefect.executors" else "import")
     if isinstance(problem, NameError):
-        return Finding(f"{where}: {problem}", "names that are imported or defined first", "import")
+        return judging.missing_name(f"{where}: {problem}", problem.name)
     if "Could not infer an active Flow context" in str(problem):
         name = re.search("<Task: (.*?)>", str(problem))
         return Finding(f"{where}: the task {name[1] if name else ''} is called outside a flow",
@@ -167,7 +179,7 @@ def run_on(flow: object, files: str, slides: list[Path], where: str, watch: Watc
     output = Path(os.environ[PLACE]) / "output"
     left = output.with_name(f"left by {where}")
     seen = {"where": where, "folder": left.name, "states": {}, "percent": {}, "failures": [], "changes": [],
-            "logs": None}
+            "logs": None, "has": sorted({task.name for task in flow.tasks})}
     known = {task.name for task in flow.parameters()}
     settings = VALUES | ({"output": str(output)} if "output" in known else {})
     calls = [(str(slide), [slide]) for slide in slides] if files == "file_name" else [([*map(str, slides)], slides)]
@@ -181,6 +193,7 @@ def run_on(flow: object, files: str, slides: list[Path], where: str, watch: Watc
             seen["failures"].append((None, type(problem).__name__, " ".join(str(problem).split())))
     if watch:
         seen |= {"changes": watch.changes, "logs": watch.logs}
+    seen["rows"] = any(output.glob(f"*{results.ROW_FILE}"))
     output.rename(left)
     output.mkdir()
     return seen
@@ -196,7 +209,7 @@ def gather(seen: dict, flow: object, state: object, batch: list[Path]) -> None:
         for slide, one in zip(batch, each, strict=False):
             if isinstance(one.result, BaseException) and type(one).__name__ == "Failed":
                 seen["failures"].append((task.name, type(one.result).__name__, " ".join(str(one.result).split())))
-            if task.name in TASKS:
+            if task.name in (*TASKS, "save_result"):
                 seen["states"].setdefault(slide.name, {})[task.name] = type(one).__name__
             if task.name == "identifyBlurryRegions":
                 with contextlib.suppress(TypeError, ValueError):

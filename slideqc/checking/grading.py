@@ -1,22 +1,22 @@
 """Checks an attendee's script for a step: runs it aside, and tells what is not right yet, one idea at a time."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from slideqc import drawing, judging, results
-from slideqc.attempt import PLACE, SLIDES, VALUES
+from slideqc import drawing, results
+from slideqc.checking import aside, judging, scripted
+from slideqc.checking.attempt import SLIDES, VALUES
+from slideqc.checking.judging import Finding
+from slideqc.checking.steps import STEPS, hint
 from slideqc.errors import CommandError
 from slideqc.flags import HOME
-from slideqc.judging import Finding
-from slideqc.steps import STEPS, hint
 
 MASKS = ("tissue_seg.png", "blurry.png")
+SETTINGS = [word for name, value in VALUES.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 PACKAGES = {"prefect", "dask", "distributed", "numpy", "cv2", "slideqc", "solutions", "BaseImage"}
 
 
@@ -27,7 +27,9 @@ def check(number: int, script: Path, timeout: float) -> int:
     with TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as place:
         finding = _seen(number, script.resolve(), timeout, Path(place).resolve())
     if finding is None:
-        print(f"\nstep {number} is done\nnext: {step.then.format(script=script)}")
+        own = Path("my_flow.py") if script.resolve().parent == HOME / "solutions" else script
+        copy = own.with_name(f"{own.stem}_mapped.py")
+        print(f"\nstep {number} is done\nnext: {step.then.format(mine=script, copy=copy)}")
         return 0
     where, which, text = hint(number, finding.idea)
     print(f"not yet  found:    {finding.found}\n         expected: {finding.expected}\n"
@@ -48,21 +50,24 @@ def _seen(number: int, script: Path, timeout: float, place: Path) -> Finding | N
     for found in notes["finding"]:
         return Finding(*found)
     truth = _truth(place) if notes["run"] else {}
-    for where, finding in judging.runs(notes["run"], truth, _Masks(place), VALUES):
+    left = _Left(place)
+    for where, finding in judging.runs(notes["run"], truth, left, VALUES):
         if finding:
             return finding
         print(f"ok       with {where}: the masks and percent_blurry of pipeline.py")
     if broken_off:
         stage = notes["stage"][-1] if notes["stage"] else "starting"
         return Finding(broken_off.format(stage=stage), "a script that comes to its end", "end")
+    if finding := scripted.look(script, place, timeout, SETTINGS, notes["run"][0]["has"], truth, left):
+        return finding
+    print(f"ok       run as a script, {script.name} leaves what pipeline.py leaves")
     return None
 
 
 def _truth(place: Path) -> dict[str, dict]:
     """What pipeline.py makes of the slides: its rows, by slide."""
-    settings = [word for name, value in VALUES.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     done = subprocess.run([sys.executable, HOME / "pipeline.py", "--folder", place / "data", "--output",
-                           place / "truth", *settings], capture_output=True, text=True, errors="replace", check=False)
+                           place / "truth", *SETTINGS], capture_output=True, text=True, errors="replace", check=False)
     rows = {row["file_name"]: row for row in results.read_rows(place / "truth")}
     if done.returncode or set(rows) != set(SLIDES):
         raise CommandError("pipeline.py does not run as the plain pipeline any more, and your flow is compared with "
@@ -71,39 +76,20 @@ def _truth(place: Path) -> dict[str, dict]:
 
 
 def _attempt(number: int, script: Path, timeout: float, place: Path) -> str | None:
-    """Run the script in a process of its own; says how that broke off, `{stage}` being where, or None."""
+    """Load the script and run its flow; says how that broke off, `{stage}` being where, or None."""
     (place / "output").mkdir()
-    path = os.pathsep.join(filter(None, (str(script.parent), str(HOME), os.environ.get("PYTHONPATH"))))
-    with (place / "said.txt").open("wb") as said:
-        child = subprocess.Popen([sys.executable, "-m", "slideqc.attempt", str(number), str(script)], cwd=place,
-                                 env=os.environ | {PLACE: str(place), "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
-                                 stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
-        try:
-            status = child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return f"no end after {timeout:g} s, while {{stage}}"
-        finally:
-            _end(child)
+    words = ["-m", "slideqc.checking.attempt", str(number), str(script)]
+    status, said, complained = aside.run(words, script, place, timeout)
+    if status is None:
+        return f"no end after {timeout:g} s, while {{stage}}"
     notes = _notes(place)
     if notes["done"]:
         return None
     if not notes["stage"]:
         raise CommandError("Prefect cannot be started: python check.py setup says what is missing, and how to get it")
-    how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-    last = (place / "said.txt").read_text(encoding="utf-8", errors="replace").split("\n")[-2:-1]
-    words = "".join(last).strip().replace("{", "{{").replace("}", "}}")
+    words = "".join((complained or said).split("\n")[-2:-1]).strip().replace("{", "{{").replace("}", "}}")
     told = f"; its last words: {words}" if words and " prefect." not in words else ""
-    return f"Python itself ended, with {how}, while {{stage}}{told}"
-
-
-def _end(child: subprocess.Popen) -> None:
-    """End the process, if it still runs, and the workers that it left."""
-    with suppress(OSError):
-        if hasattr(os, "killpg"):
-            os.killpg(child.pid, signal.SIGKILL)
-        elif child.poll() is None:
-            subprocess.run(["taskkill", "/F", "/T", "/PID", str(child.pid)], capture_output=True, check=False)
-    child.wait()
+    return f"Python itself ended, with {aside.ending(status)}, while {{stage}}{told}"
 
 
 def _notes(place: Path) -> dict[str, list]:
@@ -116,14 +102,14 @@ def _notes(place: Path) -> dict[str, list]:
     return notes
 
 
-class _Masks:
+class _Left:
     """Compares what a run left in its folder with what pipeline.py left."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
 
-    def __call__(self, folder: str, slide: str) -> str | None:
-        """What is wrong with a slide's files; None if they are right."""
+    def __call__(self, folder: str, slide: str, with_row: bool) -> str | None:
+        """What is wrong with a slide's files, and with its row, if it is to have one; None if they are right."""
         for kind in MASKS:
             wanted, got = (self.place / left / f"{slide}_{kind}" for left in ("truth", folder))
             if not got.exists():
@@ -131,9 +117,13 @@ class _Masks:
             differ = drawing.decode_mask(wanted.read_bytes()), drawing.decode_mask(got.read_bytes())
             if differ[0].shape != differ[1].shape or (differ[0] != differ[1]).any():
                 return f"{got.name} is another picture"
+        if not with_row:
+            return None
         rows = {row["file_name"]: row for row in results.read_rows(self.place / folder)}
+        if slide not in rows:
+            return f"{slide} has no row ({slide}_qc.json is not in the output folder)"
         wanted = {row["file_name"]: row for row in results.read_rows(self.place / "truth")}[slide]
-        if slide in rows and rows[slide] != wanted:
+        if rows[slide] != wanted:
             column = next(name for name in wanted if rows[slide][name] != wanted[name])
             return f"the row of {slide} says {column}={rows[slide][column]!r} instead of {wanted[column]!r}"
         return None

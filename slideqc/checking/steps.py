@@ -19,8 +19,8 @@ class Step(NamedTuple):
 
 STEPS = {
     1: Step("pipeline.py becomes a Prefect flow", "file_name", "solutions/pipeline_prefect.py", {
-        "import": "What a script uses, it imports: Flow, task, Parameter and case come from prefect, the steps from "
-                  "pipeline. Run the script with python to see the whole message.",
+        "import": "What a script uses, it imports: `import prefect` for prefect.context, and Flow, task, Parameter and "
+                  "case from prefect. A copy of pipeline.py brings all else along.",
         "task": "Each step of the pipeline is a task: @task above the function, or name = task(name) for one that you "
                 "import. A task keeps the name of its function.",
         "flow": "define_flow() opens `with Flow(\"…\") as flow:`, calls the tasks inside that block, where nothing "
@@ -31,18 +31,22 @@ STEPS = {
         "order": "Prefect knows who waits for whom from the results that are handed on. The blur step needs a file of "
                  "the tissue step, and no result, so say so: upstream_tasks=[…].",
         "case": "While the flow is built there are no results to ask about with `if`. `with case(a_task, True):` "
-                "holds back the tasks called inside until that task has answered.",
+                "holds back the tasks called inside until that task has answered, and skips them if it says False.",
         "logger": "Inside the task, while it runs, prefect.context.get(\"logger\") is the logger whose lines a server "
                   "collects.",
         "memory": "A task may run in another process than the next one. It hands on what it returns and what it "
                   "saves, and nothing that it does to the objects it was given.",
         "run": "define_flow() only builds. The loop over the files calls flow.run(file_name=…), in main() or under "
                "`if __name__ == \"__main__\":`, so that the file can be imported without running.",
+        "script": "main() stays as it is but for its loop: it takes the flags, calls flow.run() with the file, the "
+                  "output and the four parameters that check_slide() got, and ends with run.finish(). Run the script "
+                  "with python to see it stumble.",
         "result": "The steps compute what they computed in pipeline.py; only who calls them changes. Compare the "
                   "arguments that each task gets with check_slide() in pipeline.py.",
         "end": "Run the script itself with python: where it hangs, Ctrl-C shows the line; where it crashes, look at "
                "what it did last. If it is only slow, --timeout gives it more seconds.",
-    }, "step 2 sends this flow to a server; without one, go on with step 3 in a copy: python check.py 3 {script}"),
+    }, "step 2 sends this flow to a server; without one, copy {mine} to {copy}, and go on with step 3 in it: "
+       "python check.py 3 {copy}"),
     2: Step("the flow goes to a server", "file_name", "solutions/pipeline_prefect_server.py", {
         "register": "flow.register(project_name=…) tells the server about the flow and returns its id. The project "
                     "has to exist already.",
@@ -61,9 +65,9 @@ STEPS = {
         "case": "A case around .map(…) asks once about all slides. Move the case into a small function, for one "
                 "slide, that calls the tasks without .map, and let apply_map call it for each slide.",
         "run": "One call of flow.run(file_names=[…]) is enough for all slides.",
-    }, "step 4: give this flow an executor, then: python check.py 4 {script}"),
+    }, "step 4: give the flow an executor, then: python check.py 4 {mine}"),
     4: Step("the mapped flow runs on Dask", "file_names", "solutions/pipeline_prefect_parallel.py", {
-        "import": "The executors come from prefect.executors: LocalExecutor, LocalDaskExecutor, DaskExecutor.",
+        "executors": "The executors come from prefect.executors: LocalExecutor, LocalDaskExecutor, DaskExecutor.",
         "executor": "flow.executor is where the tasks run; set it on the flow before flow.run().",
         "instance": "An executor is an object with settings of its own. The class's name alone is not one yet: call "
                     "it, and choose threads or processes as you do.",
@@ -81,8 +85,8 @@ STEPS = {
 
 
 def hint(step: int, idea: str) -> tuple[int, int, str]:
-    """The hint about an idea: the step it is from, its number there, its text; an earlier step's if need be."""
-    for number in (step, *(earlier for earlier in (3, 1) if earlier < step)):
+    """The hint about an idea: the step it is from, its number there, its text; another step's if need be."""
+    for number in (step, 3, 1, 4):
         if idea in (hints := STEPS[number].hints):
             return number, list(hints).index(idea) + 1, hints[idea]
     raise KeyError(idea)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from slideqc.steps import TASKS
+from slideqc.checking.steps import TASKS
 
 PLAIN = (bool, int, float, str, bytes, list, tuple, dict, set, np.ndarray, type(None))
 

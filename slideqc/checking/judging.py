@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from slideqc.steps import DEFAULTS, STEPS, TASKS
+from slideqc.checking.steps import DEFAULTS, STEPS, TASKS
 
 
 class Finding(NamedTuple):
@@ -70,6 +70,18 @@ def undecorated(name: str) -> Finding:
     """A function without @task, which ran while the flow was built."""
     return Finding(f"{name} is a plain function: calling it in define_flow() ran it at once, with tasks in place of "
                    "their results", f"a task {name}, which runs when the flow runs", "task")
+
+
+def missing_name(found: str, name: str) -> Finding:
+    """A name that nobody has imported: where it comes from, if Prefect has it."""
+    import prefect
+    import prefect.executors
+    if name == "prefect":
+        return Finding(f"{found}: `from prefect import …` does not bring the name prefect itself",
+                       "`import prefect`, at the top of the script", "import")
+    home = next((one.__name__ for one in (prefect, prefect.executors) if hasattr(one, name)), None)
+    return Finding(found, f"`from {home} import {name}`, at the top of the script" if home
+                   else "names that are imported or defined first", "import")
 
 
 def parameters(graph: Graph, step: int) -> Finding | None:
@@ -175,16 +187,17 @@ def executor(value: object, base: type) -> Finding | None:
                    "executor")
 
 
-def runs(done: list[dict], truth: dict[str, dict], masks: Callable[[str, str], str | None],
+def runs(done: list[dict], truth: dict[str, dict], wrong: Callable[[str, str, bool], str | None],
          values: dict) -> Iterator[tuple[str, Finding | None]]:
     """Each run, and what is not right yet about it, against pipeline.py's `truth`: a row for each slide.
 
-    `masks(folder, slide)` says what is wrong with the masks a run left, or None.
+    `wrong(folder, slide, with_row)` says what is wrong with the files that a run left of a slide, or None.
     """
     given = ", ".join(f"{name}={value!r}" for name, value in values.items())
     for number, run in enumerate(done):
         yield run["where"], (_change(run) or _failure(run, alone=number > 0)
-                             or _figures(run, truth, masks, given) or _branch_taken(run, truth) or _log(run))
+                             or _row_held_back(run) or _figures(run, truth, wrong, given)
+                             or _branch_taken(run, truth) or _log(run))
 
 
 def _change(run: dict) -> Finding | None:
@@ -204,6 +217,11 @@ def _failure(run: dict, alone: bool) -> Finding | None:
         if kind == "SystemExit":
             return Finding(f"a task called sys.exit({message}), which ended the flow's run with {run['where']}",
                            "tasks that return, or raise an exception where they cannot", "end")
+        if name := re.match("name '(.*?)' is not defined", message):
+            return missing_name(f"{who} failed: {kind}: {message}", name[1])
+        if re.match("'NoneType' object has no attribute '(debug|info|warning|warn|error|log)'", message):
+            return Finding(f"{who} failed: its logger is None ({kind}: {message})", "the task's own logger: "
+                           "prefect.context.get(\"logger\"), asked inside the task while it runs", "logger")
         if inner := re.search("Could not infer an active Flow context .*?<Task: (.*?)>", message):
             return Finding(f"{who} calls the task {inner[1]} while it runs", "tasks called only while the flow is "
                            "built; inside a task, a plain function", "flow")
@@ -226,21 +244,36 @@ def _branch_taken(run: dict, truth: dict[str, dict]) -> Finding | None:
     return None
 
 
-def _figures(run: dict, truth: dict[str, dict], masks: Callable[[str, str], str | None], given: str) -> Finding | None:
+def _row_held_back(run: dict) -> Finding | None:
+    for slide, states in run["states"].items():
+        if states.get("save_result") == "Skipped":
+            return Finding(f"on {slide}, with {run['where']}, save_result was skipped, so this slide gets no row",
+                           "a row for every slide: only blurry_action stands inside the case, and save_result takes no "
+                           "result of it", "case")
+    return None
+
+
+def _figures(run: dict, truth: dict[str, dict], wrong: Callable[[str, str, bool], str | None],
+             given: str) -> Finding | None:
+    with_rows = run["rows"] or "save_result" in run["has"]
     call = f"I called flow.run with {given} ({run['where']})"
     for slide, row in truth.items():
         got, wanted = run["percent"].get(slide), row["percent_blurry"]
         if not isinstance(got, float) or abs(got - wanted) > 1e-6:
             return Finding(f"{call}; identifyBlurryRegions gave {got!r} for {slide}", f"{wanted:.6f}, as pipeline.py",
                            "result")
-        if problem := masks(run["folder"], slide):
-            return Finding(f"{call}; {problem}", "the masks of pipeline.py, in the same folder", "result")
+        if problem := wrong(run["folder"], slide, with_rows):
+            return Finding(f"{call}; {problem}", "what pipeline.py leaves, in the same folder", "result")
     return None
 
 
 def _log(run: dict) -> Finding | None:
-    if run["logs"] is None or any(name.split(".")[0] == "prefect" for name in run["logs"]):
+    if run["logs"] is None or any(name.startswith("prefect.") for name in run["logs"]):
         return None
+    if "prefect" in run["logs"]:
+        return Finding("blurry_action logs through 'prefect', the logger that prefect.context holds while the script "
+                       "is imported: the line does not say which task it is from", "the task's own logger: "
+                       "prefect.context.get(\"logger\"), asked inside blurry_action while it runs", "logger")
     spoke = f"logs through {run['logs'][0]!r}" if run["logs"] else "logs nothing"
     return Finding(f"blurry_action {spoke}, so a server would never see the warning", "a line through Prefect's logger",
                    "logger")

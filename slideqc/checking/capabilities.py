@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-INSTALL = "python -m pip install -r requirements.txt"
+from slideqc import packages
+
 PORTS = {4200: "the server's API", 8080: "its pages"}
 
 
@@ -43,7 +44,8 @@ def check(folder: Path, output: Path) -> int:
         try:
             findings = one()
         except Exception as problem:  # whatever one check stumbles over, the others have their say
-            findings = [Finding("MISSING", f"{name}: {_words(problem)}", INSTALL if _fits() else "with that Python")]
+            repair = packages.repair() if _fits() else "with that Python"
+            findings = [Finding("MISSING", f"{name}: {_words(problem)}", repair)]
         for finding in findings:
             print(finding, flush=True)
             missing += finding.state == "MISSING"
@@ -75,12 +77,12 @@ def prefect() -> list[Finding]:
         if _names_marshmallow(problem):
             return [_marshmallow(f"Prefect is installed, but cannot be imported ({_words(problem)})")]
         if isinstance(problem, ModuleNotFoundError) and problem.name == "prefect":
-            return [Finding("MISSING", "Prefect is not installed", INSTALL)]
-        return [Finding("MISSING", f"Prefect cannot be imported ({_words(problem)})", INSTALL)]
+            return [Finding("MISSING", "Prefect is not installed", packages.repair())]
+        return [Finding("MISSING", f"Prefect cannot be imported ({_words(problem)})", packages.repair())]
     version = getattr(prefect, "__version__", "of an unknown version")
     if version.split(".")[0] != "1":
         return [Finding("MISSING", f"Prefect 1 (this is Prefect {version}, where Flow and task mean other things)",
-                        INSTALL)]
+                        packages.repair())]
     found = [Finding("ok", f"Prefect {version}")]
     try:
         with _quiet():
@@ -105,7 +107,7 @@ def _names_marshmallow(problem: BaseException | None) -> bool:
 
 def _marshmallow(what: str) -> Finding:
     return Finding("MISSING", f"{what}: Prefect 1 needs marshmallow 3",
-                   INSTALL.replace("-r requirements.txt", '"marshmallow<4"'))
+                   packages.repair('"marshmallow<4"'))
 
 
 def reading() -> list[Finding]:
@@ -115,14 +117,14 @@ def reading() -> list[Finding]:
         from slideqc.generate import write_slide
         from slideqc.reading import read_facts, read_picture
     except ImportError as problem:
-        return [Finding("MISSING", f"slides cannot be read ({_words(problem)})", INSTALL)]
+        return [Finding("MISSING", f"slides cannot be read ({_words(problem)})", packages.repair())]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         path = Path(place) / "tiny.svs"
         write_slide(path, width=2048, height=1536, magnification=20, seed=1)
         facts = read_facts(path)
         plan = magnification.plan(16, facts.level_dimensions, facts.level_downsamples)
         if read_picture(path, facts, plan).shape != (96, 128, 3):
-            return [Finding("MISSING", "slides are read with the wrong size", INSTALL)]
+            return [Finding("MISSING", "slides are read with the wrong size", packages.repair())]
     return [Finding("ok", "slides can be read")]
 
 
