@@ -70,6 +70,12 @@ def add_visualize(flags: argparse.ArgumentParser) -> None:
                        help="draw the flow to a .png, .svg or .pdf, and check nothing")
 
 
+def add_server(flags: argparse.ArgumentParser) -> None:
+    """The flags of the scripts that send flow runs to a server."""
+    flags.add_argument("--project", default="Image QC", help="where the server keeps the flow (Image QC)")
+    flags.add_argument("--wait", action="store_true", help="wait for every run, and say how it ended")
+
+
 def cpus() -> int:
     """The number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -81,11 +87,11 @@ def parameters(options: argparse.Namespace) -> dict:
 
 
 def slides(folder: Path, filetype: str) -> list[str]:
-    """The slides of a folder, sorted by name; CommandError if there is no such folder or no slide in it."""
+    """The slides of a folder, absolute and sorted by name; CommandError if there is none, or no such folder."""
     ending = "." + filetype.lower().lstrip("*").lstrip(".")
     try:
         # The system's own files begin with a dot, such as the ._NAME.svs that macOS leaves on shared drives.
-        files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+        files = [path for path in folder.absolute().iterdir() if path.is_file() and not path.name.startswith(".")]
     except OSError as error:
         raise CommandError(f"cannot look into the folder {folder} ({error.strerror}): "
                            "run get_data.py to fetch slides, or name another folder with --folder") from error

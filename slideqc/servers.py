@@ -1,0 +1,82 @@
+"""What the scripts that send flow runs to a server share: is one there, and how did the runs end?"""
+
+import shlex
+import time
+from collections.abc import Iterator
+
+from slideqc.console import progress
+
+import prefect
+import requests
+from prefect import Client
+from prefect.backend.flow_run import check_for_compatible_agents
+from prefect.engine.state import State
+from prefect.utilities.graphql import parse_graphql, with_args
+
+from slideqc.errors import CommandError
+from slideqc.run import Run
+
+PATIENCE = 5    # seconds that a server may take to answer
+LOOK_EVERY = 1  # seconds between two looks at the runs
+NO_AGENT = 15   # seconds after which it is time to wonder whether an agent is there
+
+
+def check(project: str) -> None:
+    """Make sure of the server and the project, now, and not after a minute of the client's tries; CommandError."""
+    client = Client()
+    url = client.api_server
+    headers = {"Authorization": f"Bearer {client.api_key}"} if client.api_key else {}
+    query = parse_graphql({"query": {with_args("project", {"where": {"name": {"_eq": project}}}): {"id"}}})
+    try:
+        answer = requests.post(url, json={"query": query}, headers=headers, timeout=PATIENCE).json()
+        errors = [error["message"] for error in answer.get("errors") or []]
+        projects = (answer.get("data") or {}).get("project")
+    except requests.exceptions.JSONDecodeError:
+        raise CommandError(f"what answers at {url} is no Prefect server: end it, or start the server on another port, "
+                           "see python -m workshop_server --help") from None
+    except (requests.RequestException, AttributeError, TypeError, KeyError) as error:
+        way_out = ("start one with `python -m workshop_server`, in a terminal of its own"
+                   if prefect.config.backend == "server" else
+                   "set PREFECT__CLOUD__API to its address, or choose your own with `prefect backend server`")
+        raise CommandError(f"no server at {url} ({type(error).__name__}): {way_out}") from None
+    if errors:
+        raise CommandError(f"the server at {url} says: {errors[0]}")
+    if not projects:
+        raise CommandError(f"no project {project!r} on the server: prefect create project {shlex.quote(project)}")
+
+
+def leave(flow_runs: list[str]) -> int:
+    """Say where the runs that were submitted can be watched; the exit status."""
+    url = Client().get_cloud_url("flow-run", flow_runs[-1])
+    more = f", the last of them: {url}" if len(flow_runs) > 1 else f": {url}"
+    print(f"submitted: {len(flow_runs)} flow run{'s' * (len(flow_runs) > 1)}{more}\n"
+          "an agent runs them: prefect agent local start")
+    return 0
+
+
+def follow(run: Run, flow_runs: list[str]) -> int:
+    """Wait for every flow run and say how it ended; then finish `run`. The exit status is 1 if one did not succeed."""
+    ended = {}
+    for flow_run, name, state in progress(_endings(flow_runs), total=len(flow_runs)):
+        ended[flow_run] = state
+        print(f"{name}: {state.__class__.__name__}{'' if state.is_successful() else f', {state.message}'}")
+    status = run.finish()
+    return status if all(state.is_successful() for state in ended.values()) else 1
+
+
+def _endings(flow_runs: list[str]) -> Iterator[tuple[str, str, State]]:
+    """Each flow run as it ends: id, name, final state."""
+    client, waiting, since, asked = Client(), set(flow_runs), time.monotonic(), False
+    while waiting:
+        these = with_args("flow_run", {"where": {"id": {"_in": sorted(waiting)}}})
+        found = client.graphql({"query": {these: {"id", "name", "labels", "serialized_state"}}}).data.flow_run
+        states = {each.id: State.deserialize(each.serialized_state) for each in found}
+        for each in found:
+            if states[each.id].is_finished():
+                waiting.remove(each.id)
+                yield each.id, each.name, states[each.id]
+        waiting &= set(states)  # the others were deleted meanwhile
+        if not asked and time.monotonic() - since > NO_AGENT and all(state.is_scheduled() for state in states.values()):
+            asked = True
+            print(f"no run has started yet. {check_for_compatible_agents(found[0].labels)}")
+        time.sleep(LOOK_EVERY if waiting else 0)

@@ -1,0 +1,45 @@
+"""Step 5: the mapped flow on a server, whose pages show it as it runs: the schematic and the timeline.
+
+    python solutions/pipeline_prefect_parallel_server.py --folder data --workers 2 --wait
+
+What changes against pipeline_prefect_server.py: the flow is the mapped one, with an executor, which is registered with
+it; the loop over the files becomes one flow run that is given them all.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from slideqc.console import script
+
+from prefect import Client
+
+from slideqc import flags, servers
+from slideqc.run import Run
+from solutions.pipeline_prefect_parallel import choose_executor, define_flow
+from solutions.pipeline_prefect_server import RUN_CONFIG
+
+
+@script
+def main(argv: list[str] | None = None) -> int:
+    """Ask for one flow run for all slides of the folder; returns the exit status."""
+    parser = flags.parser(__doc__)
+    flags.add_server(parser)
+    flags.add_workers(parser)
+    options = parser.parse_args(argv)
+    servers.check(options.project)
+    flow = define_flow()
+    flow.run_config = RUN_CONFIG
+    flow.executor = choose_executor("threads", options.workers, None)
+    run = Run(options)
+    client = Client()
+    flow_id = flow.register(project_name=options.project)
+    flow_run = client.create_flow_run(
+        flow_id=flow_id, run_name=options.folder.resolve().name,
+        parameters={"file_names": run.slides, "output": str(options.output), **flags.parameters(options)})
+    return servers.follow(run, [flow_run]) if options.wait else servers.leave([flow_run])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

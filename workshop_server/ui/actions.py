@@ -1,0 +1,156 @@
+"""What the buttons do: each a POST that changes something and goes on to a page that says so."""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+import sqlalchemy as sa
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from workshop_server import database, flows, runs, stamps, tables
+from workshop_server.errors import NotFoundError, RequestError
+from workshop_server.ui import page, pages, queries, run_form, waiting
+from workshop_server.ui.page import Visit, go
+
+Form = Mapping[str, str]
+Do = Callable[[Visit, Form], Response]
+
+
+def action(do: Do) -> Callable:
+    """An endpoint for a button; where it cannot be done, the page that the button is on says why."""
+    async def endpoint(request: Request) -> Response:
+        async with request.form() as sent:
+            form = {name: value for name, value in sent.items() if not isinstance(value, UploadFile)}
+        return await run_in_threadpool(_act, do, request, form)
+    return endpoint
+
+
+def _act(do: Do, request: Request, form: Form) -> Response:
+    try:
+        with request.app.state.server.database.write() as conn:
+            return do(page.visit(request, conn), form)
+    except NotFoundError:
+        raise
+    except RequestError as error:
+        return go(page.local_path(form.get("back")), str(error), is_problem=True)
+
+
+def run_flow(visit: Visit, form: Form) -> Response:
+    """Start a run of a flow as the form has it, or show the form again with what is wrong beside its fields."""
+    group = queries.group_of(visit.conn, visit.request.path_params["id"], visit.allowed)
+    flow = next((each for each in queries.versions(visit.conn, group.id) if each.id == form.get("flow_id")), None)
+    if flow is None:
+        raise NotFoundError("that version of the flow: not found")
+    sent = run_form.read(form, flow, group, visit.clock.zone)
+    if not sent.errors:
+        try:
+            run_id = runs.create(visit.conn, visit.allowed, flow_id=flow.id, **sent.wanted)
+            return go(visit.url("flow-run", run_id), "The run is in the queue: an agent will take it.")
+        except RequestError as error:
+            sent.errors["form"] = str(error)
+    return page.answer(visit, "flow.html", pages.flow, status=HTTPStatus.UNPROCESSABLE_ENTITY, errors=sent.errors,
+                       sent=form)
+
+
+def set_schedule(visit: Visit, form: Form) -> Response:
+    """Switch the schedule of a flow on or off."""
+    active = form.get("active") == "on"
+    flows.set_schedule_active(visit.conn, visit.allowed, form.get("flow_id", ""), active)
+    said = "The schedule is on." if active else "The schedule is off, and the runs that it had planned are gone."
+    return go(page.local_path(form.get("back")), said)
+
+
+def archive(visit: Visit, form: Form) -> Response:
+    """Put a version of a flow aside."""
+    flows.archive(visit.conn, visit.allowed, form.get("flow_id", ""))
+    return go(page.local_path(form.get("back")), "The version is archived: its runs stay, and it makes no new ones.")
+
+
+def delete_version(visit: Visit, form: Form) -> Response:
+    """Delete a version of a flow with its runs, and the flow with its last version."""
+    group = queries.group_of(visit.conn, visit.request.path_params["id"], visit.allowed)
+    database.delete(visit.conn, tables.flow, form.get("flow_id", ""), visit.allowed)
+    if queries.versions(visit.conn, group.id):
+        return go(visit.url("flow", group.id) + "?tab=versions", "The version and its runs are deleted.")
+    flows.delete_group(visit.conn, visit.allowed, group.id)
+    return go(visit.url(), "The flow's only version is deleted, and the flow with it.")
+
+
+def delete_flow(visit: Visit, _: Form) -> Response:
+    """Delete a flow with all versions and runs."""
+    flows.delete_group(visit.conn, visit.allowed, visit.request.path_params["id"])
+    return go(visit.url(), "The flow is deleted, with all its versions and runs.")
+
+
+def start_run(visit: Visit, _: Form) -> Response:
+    """Start a run before its time."""
+    runs.start_now(visit.conn, visit.allowed, visit.request.path_params["id"])
+    return _back_to_run(visit, "The run may start now.")
+
+
+def cancel_run(visit: Visit, _: Form) -> Response:
+    """Cancel a run."""
+    state = runs.cancel(visit.conn, visit.allowed, visit.request.path_params["id"])
+    return _back_to_run(visit, {"Cancelling": "Asked the run to stop: its process sees that within 15 s.",
+                                "Cancelled": "The run is cancelled."}.get(state, f"The run had ended: {state}."))
+
+
+def restart_run(visit: Visit, _: Form) -> Response:
+    """Run again what failed in a run."""
+    runs.restart(visit.conn, visit.allowed, visit.request.path_params["id"])
+    return _back_to_run(visit, "The run is in the queue again: what failed, and what comes after it, runs anew.")
+
+
+def delete_run(visit: Visit, form: Form) -> Response:
+    """Delete a run with its task runs and log."""
+    database.delete(visit.conn, tables.flow_run, visit.request.path_params["id"], visit.allowed)
+    return go(visit.url("flow", form.get("group", "")) if form.get("group") else visit.url(), "The run is deleted.")
+
+
+def remove_agent(visit: Visit, _: Form) -> Response:
+    """Forget an agent; one that lives is back with its next word."""
+    database.delete(visit.conn, tables.agent, visit.request.path_params["id"], visit.allowed)
+    return go(visit.url("agents"), "The agent is removed from the list.")
+
+
+def remove_stale_agents(visit: Visit, _: Form) -> Response:
+    """Forget the agents that have not been heard of for long."""
+    agent = tables.agent
+    last = sa.func.coalesce(agent.c.last_queried, agent.c.created)
+    gone = visit.conn.execute(sa.delete(agent).where(agent.c.tenant_id == visit.tenant.id,
+                                                     last < stamps.now(shift=-waiting.STALE))).rowcount
+    return go(visit.url("agents"), f"{gone} agent{'s are' if gone != 1 else ' is'} removed from the list.")
+
+
+def create_project(visit: Visit, form: Form) -> Response:
+    """A project to register flows with."""
+    name = form.get("name", "").strip()
+    if not name:
+        raise RequestError("a project needs a name")
+    try:
+        made = database.insert_unique(visit.conn, tables.project, tenant_id=visit.tenant.id, name=name)
+    except RequestError:
+        raise RequestError(f"there is a project {name!r} already") from None
+    return go(f"{visit.url()}?project={made}", f"Project {name!r} is created.")
+
+
+def _back_to_run(visit: Visit, said: str) -> Response:
+    return go(visit.url("flow-run", visit.request.path_params["id"]), said)
+
+
+def _route(path: str, do: Do) -> Route:
+    return Route(path, action(do), methods=["POST"])
+
+
+ROUTES = [
+    _route("/{slug}/projects", create_project),
+    _route("/{slug}/flow/{id}", run_flow), _route("/{slug}/flow/{id}/schedule", set_schedule),
+    _route("/{slug}/flow/{id}/archive", archive), _route("/{slug}/flow/{id}/delete-version", delete_version),
+    _route("/{slug}/flow/{id}/delete", delete_flow),
+    _route("/{slug}/flow-run/{id}/start", start_run), _route("/{slug}/flow-run/{id}/cancel", cancel_run),
+    _route("/{slug}/flow-run/{id}/restart", restart_run), _route("/{slug}/flow-run/{id}/delete", delete_run),
+    _route("/{slug}/agents/stale", remove_stale_agents), _route("/{slug}/agents/{id}/remove", remove_agent),
+]

@@ -1,0 +1,47 @@
+"""The way in where the server asks for keys, and out again."""
+
+from http import HTTPStatus
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from workshop_server.errors import UnauthenticatedError
+from workshop_server.ui import page, sessions
+
+
+def form(request: Request) -> Response:
+    """The page that asks for the key."""
+    if request.app.state.server.keys is None or request.state.tenant is not None:
+        return RedirectResponse("/")
+    return _asking(request, page.local_path(request.query_params.get("next")))
+
+
+async def enter(request: Request) -> Response:
+    """Open a session for the tenant of the key, and go where the visitor wanted to."""
+    sent = await request.form()
+    key, wanted = str(sent.get("key", "")).strip(), page.local_path(str(sent.get("next", "")))
+    server = request.app.state.server
+    if server.keys is None:
+        return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+    address = request.client.host if request.client else ""
+    try:
+        tenant = await run_in_threadpool(server.keys.admit, key, address)
+    except UnauthenticatedError as error:
+        return _asking(request, wanted, str(error).partition(":")[0], HTTPStatus.UNAUTHORIZED)
+    response = RedirectResponse(wanted, HTTPStatus.SEE_OTHER)
+    response.set_cookie(sessions.COOKIE, request.app.state.sessions.open(tenant), httponly=True, samesite="strict",
+                        secure=request.url.scheme == "https", path="/", max_age=sessions.LIFETIME)
+    return response
+
+
+def leave(request: Request) -> Response:
+    """End the session."""
+    request.app.state.sessions.close(page.token(request))
+    response = RedirectResponse("/", HTTPStatus.SEE_OTHER)
+    response.delete_cookie(sessions.COOKIE, path="/")
+    return response
+
+
+def _asking(request: Request, wanted: str, problem: str = "", status: int = HTTPStatus.OK) -> Response:
+    return page.html(request, "login.html", {"next": wanted, "problem": problem}, status)

@@ -1,0 +1,121 @@
+"""The form that starts a flow run: a field for each parameter, read as JSON where it is JSON, and as text where not."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+
+import sqlalchemy as sa
+
+from workshop_server import stamps
+
+PREFIX = "parameter:"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A parameter: its default as it stands in the field, and its kind as a hint."""
+
+    name: str
+    is_required: bool
+    text: str
+
+
+@dataclass
+class Sent:
+    """What a form asks for, ready for `runs.create`; `errors` by the name of the field, empty where all is well."""
+
+    wanted: dict = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+def fields(flow: sa.Row, defaults: dict | None) -> list[Field]:
+    """A field for each parameter; defaults of the flow group go before those of the flow."""
+    found = []
+    for each in flow.parameters or []:
+        name = str(each.get("name"))
+        default = (defaults or {}).get(name, each.get("default"))
+        has_default = not each.get("required") or name in (defaults or {})
+        found.append(Field(name, not has_default, as_text(default) if has_default else ""))
+    return sorted(found, key=lambda one: not one.is_required)
+
+
+def labels_of(flow: sa.Row, group: sa.Row) -> list[str]:
+    """The labels that a run gets where the form names no others."""
+    return list(group.labels or (group.run_config or flow.run_config or {}).get("labels") or [])
+
+
+def as_text(value: object) -> str:
+    """JSON, but a text without its quotes where it is clear without them."""
+    if isinstance(value, str) and value == value.strip() and value and not _is_json(value) and value[0] not in "[{\"":
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def as_value(text: str) -> object:
+    """The value of a field; raises ValueError, in words for beside it, where JSON was begun and went wrong."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("too deep") from None
+    except json.JSONDecodeError as error:
+        if text.strip()[:1] in ("[", "{", '"'):
+            raise ValueError(f"not JSON: {error.msg}, at character {error.pos + 1}") from None
+        return text.strip()
+    except ValueError:
+        return text.strip()  # NaN, Infinity
+
+
+def read(form: Mapping[str, str], flow: sa.Row, group: sa.Row, zone: tzinfo | None) -> Sent:
+    """What the form asks for."""
+    sent = Sent({"parameters": {}})
+    for each in fields(flow, group.default_parameters):
+        text = form.get(PREFIX + each.name, "")
+        if not text.strip():
+            if each.is_required:
+                sent.errors[PREFIX + each.name] = "needs a value"
+            continue
+        if text == each.text:
+            continue  # the default
+        try:
+            sent.wanted["parameters"][each.name] = as_value(text)
+        except ValueError as error:
+            sent.errors[PREFIX + each.name] = str(error)
+    sent.wanted["name"] = form.get("name", "").strip() or None
+    labels = [label.strip() for label in form.get("labels", "").split(",") if label.strip()]
+    sent.wanted["labels"] = None if labels == labels_of(flow, group) else labels
+    sent.wanted["idempotency_key"] = form.get("key") or None
+    if context := form.get("context", "").strip():
+        _read_context(context, sent)
+    if start := form.get("start", "").strip():
+        _read_start(start, zone, sent)
+    return sent
+
+
+def _read_context(text: str, sent: Sent) -> None:
+    try:
+        sent.wanted["context"] = as_value(text)
+        if not isinstance(sent.wanted["context"], dict):
+            raise ValueError('a JSON object is needed, as in {"room": 7}')
+    except ValueError as error:
+        sent.errors["context"] = str(error)
+
+
+def _read_start(text: str, zone: tzinfo | None, sent: Sent) -> None:
+    try:
+        local = datetime.fromisoformat(text)
+        sent.wanted["scheduled_start_time"] = stamps.text(local.replace(tzinfo=zone) if zone else local.astimezone())
+    except (ValueError, OverflowError):
+        sent.errors["start"] = "not a date and time"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)

@@ -1,0 +1,45 @@
+"""Who has logged in: random tokens in memory, each for the tenant whose key was given."""
+
+import hashlib
+import secrets
+import threading
+import time
+from collections import OrderedDict
+
+COOKIE = "session"
+LIFETIME = 12 * 3600  # seconds: a day in the workshop
+MOST = 10_000         # sessions; the oldest go first
+
+
+class Sessions:
+    """The sessions of one server; they end with it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+
+    def open(self, tenant_id: str) -> str:
+        """A new session of the tenant's; returns the token for the cookie."""
+        token = secrets.token_urlsafe(32)
+        with self._lock:
+            self._known[_hash(token)] = (tenant_id, time.monotonic() + LIFETIME)
+            while len(self._known) > MOST:
+                self._known.popitem(last=False)
+        return token
+
+    def tenant(self, token: str | None) -> str | None:
+        """The tenant of a session that has not ended; None for any other token."""
+        with self._lock:
+            tenant_id, end = self._known.get(_hash(token or ""), (None, 0.0))
+            if tenant_id is not None and end < time.monotonic():
+                del self._known[_hash(token)]
+                tenant_id = None
+        return tenant_id
+
+    def close(self, token: str | None) -> None:
+        with self._lock:
+            self._known.pop(_hash(token or ""), None)
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
