@@ -97,9 +97,9 @@ def run_pictures(timeline: Path, schematic: Path) -> None:
                 subprocess.run([sys.executable, solution, "--folder", slides, "--output", folder / "output",
                                 "--workers", "2", "--wait"], env=env, check=True)
             run = requests.post(api, json={"query": "{ flow_run { id } }"}, timeout=30).json()["data"]["flow_run"][0]
-            for tab, target in (("timeline", timeline), ("schematic", schematic)):
+            for tab, height, target in (("timeline", 1000, timeline), ("schematic", 1500, schematic)):
                 subprocess.run([browser, "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={name}/b",
-                                "--window-size=1400,1000", "--disable-background-networking", "--disable-quic",
+                                f"--window-size=1400,{height}", "--disable-background-networking", "--disable-quic",
                                 f"--screenshot={target}", f"{pages}/default/flow-run/{run['id']}?tab={tab}"],
                                check=True, stderr=subprocess.DEVNULL)
 

@@ -1,10 +1,9 @@
 """The API over HTTP: one POST a request, as Prefect's client sends it; `guard` has let it in, and knows its tenant."""
 
-import asyncio
 import json
 import logging
-from concurrent.futures import ThreadPoolExecutor
 
+import anyio.to_thread
 from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -35,7 +34,7 @@ def encoded(answer: dict) -> bytes:
 
 def create(server: Server) -> ASGIApp:
     """The API of a server, as an ASGI application."""
-    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="api")
+    threads = None
     others = Starlette(routes=[Route("/", _welcome, methods=["GET"]), Route("/health", _health, methods=["GET"])])
 
     async def api(scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,8 +42,10 @@ def create(server: Server) -> ASGIApp:
             await others(scope, receive, send)
             return
         # Past Starlette's routes, requests and responses, which would take as long as many a request does.
+        nonlocal threads
+        threads = threads or anyio.CapacityLimiter(THREADS)
         body = (await receive())["body"]  # the whole, from `guard`
-        status, answer = await asyncio.get_running_loop().run_in_executor(threads, _answer, server, scope, body)
+        status, answer = await anyio.to_thread.run_sync(_answer, server, scope, body, limiter=threads)
         await send({"type": "http.response.start", "status": status, "headers": [
             (b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]})
         await send({"type": "http.response.body", "body": answer})

@@ -28,6 +28,7 @@ from workshop_server.tables import tenant
 
 PREFIX = "workshop_"
 NAME_LENGTH = 100
+PAGES = {"login", "logout", "health", "static", "graphql"}  # addresses that a tenant's slug would hide
 KEYS_OF_ONE = 20        # that a tenant may make for itself
 MINUTE = 60.0
 ADDRESSES = 10_000      # whose wrong keys are counted at once
@@ -212,7 +213,8 @@ def _checked(name: str) -> str:
 def _slug(name: str) -> str:
     """`Ada Lovelace` becomes `ada-lovelace`; a name without Latin letters or digits gets one that has some."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or f"tenant-{_hash(name)[:8]}"
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or f"tenant-{_hash(name)[:8]}"
+    return f"{slug}-tenant" if slug in PAGES else slug
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:

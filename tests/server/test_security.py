@@ -478,6 +478,13 @@ def test_key_is_shown_once_and_kept_as_a_hash(tmp_path: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["keys.json"]
 
 
+def test_no_tenant_takes_an_address_of_the_pages(tmp_path):
+    for name in ("Login", "static", "GraphQL"):
+        keys.create(tmp_path / "keys.json", name)
+    slugs = {entry["slug"] for entry in json.loads((tmp_path / "keys.json").read_text())["keys"]}
+    assert slugs == {"login-tenant", "static-tenant", "graphql-tenant"}
+
+
 def test_name_has_one_key(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     assert _create_key(file, "Ada").returncode == 0

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workshop_server import api
 from workshop_server.errors import NotFoundError, RequestError
-from workshop_server.server import Server
+from workshop_server.graph import schema
+from workshop_server.server import Caller, Server
 from workshop_server.ui import actions, login, page, pages, queries, run_pages
 from workshop_server.ui.sessions import Sessions
 
@@ -105,8 +106,6 @@ async def graphql(request: Request) -> Response:
 
 
 def _execute(request: Request, query: str, variables: dict | None) -> dict:
-    from workshop_server.graph import schema
-    from workshop_server.server import Caller
     caller = Caller(request.app.state.server, tenant=request.state.tenant)
     try:
         return schema.execute(caller, query, variables)
