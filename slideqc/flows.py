@@ -6,17 +6,24 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import prefect
 from prefect import Flow
 from prefect.engine.state import State
 
 from slideqc.errors import CommandError
 
 
-def name_failures(flow: Flow, state: State, reference_task_states: set[State]) -> State:
-    """A terminal state handler: a failed flow run says which slides failed, and why."""
+def finish(flow: Flow, state: State, reference_task_states: set[State]) -> State:
+    """A terminal state handler: a failed flow run says which slides failed, and why.
+
+    Where an agent started the run, no script may be waiting for its end: then it also sees to the table.
+    """
     if state.is_failed():
         runs = [run for task in reference_task_states for run in getattr(task, "map_states", None) or [task]]
         state.message = " | ".join(sorted(str(run.message) for run in runs if run.is_failed()))
+    if prefect.context.get("running_with_backend"):
+        from slideqc import servers  # brings in what a run without a server does not need
+        servers.see_to_the_table(Path(prefect.context.parameters["output"]))
     return state
 
 

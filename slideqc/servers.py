@@ -3,20 +3,25 @@
 import shlex
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from slideqc.console import progress
 
+import pendulum
 import prefect
 import requests
 from prefect import Client
 from prefect.backend.flow_run import check_for_compatible_agents
 from prefect.engine.state import State
-from prefect.utilities.graphql import parse_graphql, with_args
+from prefect.exceptions import ClientError
+from prefect.utilities.graphql import EnumValue, parse_graphql, with_args
 
+from slideqc import results
 from slideqc.errors import CommandError
 from slideqc.run import Run
 
 PATIENCE = 5    # seconds that a server may take to answer
+SECONDS_A_ROW = 0.02  # of the table, between two times that runs make it anew
 LOOK_EVERY = 1  # seconds between two looks at the runs
 NO_AGENT = 15   # seconds after which it is time to wonder whether an agent is there
 
@@ -28,17 +33,19 @@ def check(project: str) -> None:
     headers = {"Authorization": f"Bearer {client.api_key}"} if client.api_key else {}
     query = parse_graphql({"query": {with_args("project", {"where": {"name": {"_eq": project}}}): {"id"}}})
     try:
-        answer = requests.post(url, json={"query": query}, headers=headers, timeout=PATIENCE).json()
-        errors = [error["message"] for error in answer.get("errors") or []]
-        projects = (answer.get("data") or {}).get("project")
-    except requests.exceptions.JSONDecodeError:
-        raise CommandError(f"what answers at {url} is no Prefect server: end it, or start the server on another port, "
-                           "see python -m workshop_server --help") from None
-    except (requests.RequestException, AttributeError, TypeError, KeyError) as error:
+        answer = requests.post(url, json={"query": query}, headers=headers, timeout=PATIENCE)
+    except requests.RequestException as error:
         way_out = ("start one with `python -m workshop_server`, in a terminal of its own"
                    if prefect.config.backend == "server" else
                    "set PREFECT__CLOUD__API to its address, or choose your own with `prefect backend server`")
         raise CommandError(f"no server at {url} ({type(error).__name__}): {way_out}") from None
+    try:
+        found = answer.json()
+        errors = [str(error["message"]) for error in found.get("errors") or []]
+        projects = [] if errors else [project["id"] for project in found["data"]["project"]]
+    except (ValueError, AttributeError, TypeError, KeyError):
+        raise CommandError(f"what answers at {url} is no Prefect server: end it, or start the server on another port, "
+                           "see python -m workshop_server --help") from None
     if errors:
         raise CommandError(f"the server at {url} says: {errors[0]}")
     if not projects:
@@ -69,7 +76,11 @@ def _endings(flow_runs: list[str]) -> Iterator[tuple[str, str, State]]:
     client, waiting, since, asked = Client(), set(flow_runs), time.monotonic(), False
     while waiting:
         these = with_args("flow_run", {"where": {"id": {"_in": sorted(waiting)}}})
-        found = client.graphql({"query": {these: {"id", "name", "labels", "serialized_state"}}}).data.flow_run
+        try:
+            found = client.graphql({"query": {these: {"id", "name", "labels", "serialized_state"}}}).data.flow_run
+        except (requests.RequestException, ClientError) as error:
+            raise CommandError(f"lost the server at {client.api_server} ({type(error).__name__}): start it again, and "
+                               "its pages say how the runs ended") from None
         states = {each.id: State.deserialize(each.serialized_state) for each in found}
         for each in found:
             if states[each.id].is_finished():
@@ -80,3 +91,32 @@ def _endings(flow_runs: list[str]) -> Iterator[tuple[str, str, State]]:
             asked = True
             print(f"no run has started yet. {check_for_compatible_agents(found[0].labels)}")
         time.sleep(LOOK_EVERY if waiting else 0)
+
+
+def see_to_the_table(output: Path) -> None:
+    """Assemble the table at the end of a flow run, unless another run that will end later is sure to do it.
+
+    Those are the runs of the same flow whose slides have no row yet: each writes its rows first, and then looks as this
+    one does, so that the last finds nobody to leave it to. Meanwhile the table is made anew at intervals that grow with
+    its length: a run in which every slide wrote it all would take time with the square of the slides.
+    """
+    table = output / "results.csv"
+    rows = sum(1 for _ in output.glob(f"*{results.ROW_FILE}"))
+    is_old = not table.exists() or time.time() - table.stat().st_mtime > rows * SECONDS_A_ROW
+    if is_old or not _others_to_come(output):
+        results.assemble(output)
+
+
+def _others_to_come(output: Path) -> bool:
+    context = prefect.context
+    unfinished = with_args("flow_run", {
+        "where": {"flow_id": {"_eq": context.flow_id}, "id": {"_neq": context.flow_run_id},
+                  "state": {"_in": ["Scheduled", "Submitted", "Running", "Queued", "Retrying"]},
+                  "scheduled_start_time": {"_lte": pendulum.now("UTC").isoformat()}},
+        "order_by": {"scheduled_start_time": EnumValue("desc")}, "limit": 20})
+    try:
+        others = Client().graphql({"query": {unfinished: {"parameters"}}}).data.flow_run
+    except Exception:  # no answer is no reason to leave the table to anybody
+        return False
+    return any(not results.has_row(output, slide) for other in others if other.parameters.get("output") == str(output)
+               for slide in other.parameters.get("file_names") or [other.parameters.get("file_name")])

@@ -57,7 +57,7 @@ def save_result(file_name: str, output: str, image: BaseImage, image_work_size: 
 
 def define_flow() -> Flow:
     """The steps for one slide, and who waits for whom."""
-    with Flow("Image QC", terminal_state_handler=flows.name_failures) as flow:
+    with Flow("Image QC", terminal_state_handler=flows.finish) as flow:
         file_name = Parameter("file_name")
         image_work_size = Parameter("image_work_size", default="1.25x")
         blur_radius = Parameter("blur_radius", default=7)

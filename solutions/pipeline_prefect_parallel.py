@@ -39,7 +39,7 @@ def rescan_if_blurry(image: Task, percent_blurry: Task, blur_max: Task) -> Task:
 
 def define_flow() -> Flow:
     """The steps for all slides, and who waits for whom."""
-    with Flow("Image QC, mapped", terminal_state_handler=flows.name_failures) as flow:
+    with Flow("Image QC, mapped", terminal_state_handler=flows.finish) as flow:
         file_names = Parameter("file_names")
         image_work_size = unmapped(Parameter("image_work_size", default="1.25x"))
         blur_radius = unmapped(Parameter("blur_radius", default=7))

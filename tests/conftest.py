@@ -61,6 +61,19 @@ def environment(home: Path) -> dict[str, str]:
     return os.environ | {"HOME": str(home), "PYTHONIOENCODING": "utf-8"}
 
 
+def said(done: subprocess.CompletedProcess) -> str:
+    """All that was printed, which is never a traceback."""
+    text = done.stdout + done.stderr
+    assert "Traceback" not in text, text
+    return text
+
+
+def one_line(done: subprocess.CompletedProcess) -> str:
+    """The line that says what was wrong with the command."""
+    assert done.returncode == 2 and len(said(done).splitlines()) == 1, said(done)
+    return done.stderr
+
+
 def table(output: Path) -> dict[str, dict[str, str]]:
     """The rows of results.csv by the name of the slide."""
     with (output / "results.csv").open(encoding="utf-8", newline="") as file:

@@ -40,6 +40,9 @@ def create(conn: sa.Connection, tenant: str | None, *, flow_id: str | None = Non
         return known
     if home.archived:
         raise RequestError(f"flow {home.name!r}, version {home.version}, is archived: run its newest version")
+    for what, given in (("parameters", parameters), ("context", context), ("run_config", run_config)):
+        if not isinstance(given or {}, dict):
+            raise RequestError(f"the {what} of a run are an object: name and value of each")
     group = conn.execute(sa.select(flow_group).where(flow_group.c.id == home.flow_group_id)).one()
     parameters = (group.default_parameters or {}) | (parameters or {})
     missing = [each["name"] for each in home.parameters if each.get("required") and each["name"] not in parameters]

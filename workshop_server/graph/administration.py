@@ -77,13 +77,13 @@ def set_flow_group_description(conn: sa.Connection, caller: Caller, flow_group_i
     update(conn, flow_group, flow_group_id, caller.tenant, description=description)
 
 
-@mutation(FIELDS, flow_group_id=NEEDED_ID, default_parameters=JSONB)
+@mutation(FIELDS, flow_group_id=NEEDED_ID, parameters=JSONB)
 def set_flow_group_default_parameters(conn: sa.Connection, caller: Caller, flow_group_id: str,
-                                      default_parameters: dict | None) -> None:
+                                      parameters: dict | None) -> None:
     """Parameters for all runs of a flow that do not bring their own."""
-    if not isinstance(default_parameters or {}, dict):
+    if not isinstance(parameters or {}, dict):
         raise RequestError("default parameters are an object: name and value of each")
-    update(conn, flow_group, flow_group_id, caller.tenant, default_parameters=default_parameters or {})
+    update(conn, flow_group, flow_group_id, caller.tenant, default_parameters=parameters or {})
 
 
 @mutation(FIELDS, flow_group_id=NEEDED_ID, labels=STRINGS)
@@ -127,11 +127,10 @@ def delete_flow_run(conn: sa.Connection, caller: Caller, flow_run_id: str) -> No
     delete(conn, flow_run, flow_run_id, caller.tenant)
 
 
-@mutation(FIELDS, ID, flow_run_id=NEEDED_ID, labels=STRINGS)
-def set_flow_run_labels(conn: sa.Connection, caller: Caller, flow_run_id: str, labels: list[str] | None) -> dict:
+@mutation(FIELDS, flow_run_id=NEEDED_ID, labels=STRINGS)
+def set_flow_run_labels(conn: sa.Connection, caller: Caller, flow_run_id: str, labels: list[str] | None) -> None:
     """Labels of a flow run: which agents may take it."""
     update(conn, flow_run, flow_run_id, caller.tenant, labels=sorted(labels or []))
-    return {"id": flow_run_id}
 
 
 @mutation(FIELDS, ID, project_id=NEEDED_ID, name=NEEDED_TEXT)

@@ -1,0 +1,196 @@
+"""Steps 2 and 5: the flows on a server, run by an agent that was started elsewhere; and servers that are not there."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from prefect.utilities.configuration import set_temporary_config
+
+import pipeline
+from conftest import HOME, files, table
+from harness import Agent, RunningServer, free_port, until
+from slideqc import servers
+from slideqc.errors import CommandError
+from slideqc.planted import truncated
+
+SERIAL, MAPPED = "solutions/pipeline_prefect_server.py", "solutions/pipeline_prefect_parallel_server.py"
+both = pytest.mark.parametrize("script", [SERIAL, MAPPED])
+PROJECT = "Image QC"
+
+
+@pytest.fixture(scope="module")
+def slides(small_slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good and blurry slides, and one that is truncated."""
+    folder = shutil.copytree(small_slides, tmp_path_factory.mktemp("slides"), dirs_exist_ok=True)
+    truncated(folder / "planted truncated.svs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What pipeline.py leaves of them."""
+    output = tmp_path_factory.mktemp("plain")
+    assert pipeline.main(["--folder", str(slides), "--output", str(output)]) == 1
+    return output
+
+
+class Room:
+    """A server, an agent that was started in another folder, and each script at work."""
+
+    def __init__(self, server: RunningServer, slides: Path, good: Path, threads: ThreadPoolExecutor) -> None:
+        self.server, self.outputs, self.started = server, {}, {}
+        for how, arguments in (("wait", ["--folder", slides, "--wait"]), ("good", ["--folder", good, "--wait"]),
+                               ("leave", ["--folder", good])):
+            if how != "wait":  # in a project of their own: each registration archives the version before it
+                arguments += ["--project", f"{PROJECT}, {how}"]
+            server.prefect("create", "project", PROJECT if how == "wait" else arguments[-1])
+            for script in (SERIAL, MAPPED):
+                output = f"output of {Path(script).stem}, {how}"  # relative to the caller's folder, not the agent's
+                self.outputs[script, how] = server.home / output
+                self.started[script, how] = threads.submit(server.python, HOME / script, "--output", output, *arguments)
+
+    def done(self, script: str, how: str) -> subprocess.CompletedProcess:
+        return self.started[script, how].result()
+
+    def runs(self, script: str, how: str) -> list[dict]:
+        """The flow runs that the script has asked for."""
+        found = self.server.ask("query { flow_run(order_by: {created: asc}) { id name state parameters } }")["flow_run"]
+        return [run for run in found if run["parameters"]["output"] == str(self.outputs[script, how])]
+
+
+@pytest.fixture(scope="module")
+def room(shared_server: RunningServer, slides: Path, small_slides: Path, tmp_path_factory: pytest.TempPathFactory
+         ) -> Iterator[Room]:
+    agent = Agent(shared_server, cwd=tmp_path_factory.mktemp("elsewhere"))
+    try:
+        with ThreadPoolExecutor(3) as threads:
+            yield Room(shared_server, slides, small_slides, threads)
+    finally:
+        agent.stop()
+
+
+@both
+def test_the_bytes_of_the_plain_pipeline(script: str, room: Room, slides: Path, plain: Path) -> None:
+    done = room.done(script, "wait")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and done.stdout.splitlines()[-1].endswith("1 failed")
+    assert files(room.outputs[script, "wait"]) == files(plain)
+    assert "planted truncated.svs is truncated" in done.stdout
+    found = {run["name"]: run["state"] for run in room.runs(script, "wait")}
+    each = {f"small-{number}.svs": "Success" for number in (1, 2, 3)} | {"planted truncated.svs": "Failed"}
+    assert found == (each if script == SERIAL else {slides.name: "Failed"})
+    for name, state in found.items():
+        assert f"{name}: {state}" in done.stdout
+
+
+@both
+def test_good_slides_alone_exit_0(script: str, room: Room) -> None:
+    done = room.done(script, "good")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(table(room.outputs[script, "good"])) == 3 and "Success" in done.stdout
+
+
+def test_the_mapped_run_has_a_child_a_slide(room: Room) -> None:
+    room.done(MAPPED, "good")
+    (run,) = room.runs(MAPPED, "good")
+    found = room.server.ask(f'query {{ task_run(where: {{flow_run_id: {{_eq: "{run["id"]}"}}}}) '
+                            "{ map_index state task { name mapped } } }")["task_run"]
+    children = {}
+    for row in found:
+        children.setdefault(row["task"]["name"], set()).add(row["map_index"])
+        is_parent = row["task"]["mapped"] and row["map_index"] < 0
+        assert row["state"] in (("Mapped",) if is_parent else ("Success", "Skipped")), row
+    for name in ("load_image", "tissue_segmentation_simple", "identifyBlurryRegions", "check_blurry", "save_result"):
+        assert children[name] == {-1, 0, 1, 2}, name
+
+
+@both
+def test_without_wait_it_submits_and_leaves(script: str, room: Room) -> None:
+    done = room.done(script, "leave")
+    assert done.returncode == 0, done.stderr
+    runs = room.runs(script, "leave")
+    number = 3 if script == SERIAL else 1
+    assert len(runs) == number and f"submitted: {number} flow run" in done.stdout
+    assert f"{room.server.ui}/default/flow-run/{runs[-1]['id']}" in done.stdout
+    assert "prefect agent local start" in done.stdout and "report" not in done.stdout
+    until(lambda: all(run["state"] == "Success" for run in room.runs(script, "leave")), "the runs", 150)
+    assert files(room.outputs[script, "leave"]) == files(room.outputs[script, "good"])  # the runs made the table
+
+
+# what is not there
+
+def refused(script: str, server_url: str, home: Path, *arguments: object) -> str:
+    """The one line that a script says before it gives up; the client would try for a minute first."""
+    environment = os.environ | {
+        "HOME": str(home), "PREFECT__BACKEND": "server", "PREFECT__SERVER__ENDPOINT": server_url,
+        "PREFECT__HOME_DIR": str(home), "PREFECT__USER_CONFIG_PATH": str(home / "config.toml"),
+        "PREFECT__BACKEND_CONFIG_PATH": str(home / "backend.toml")}
+    done = subprocess.run([sys.executable, HOME / script, *map(str, arguments)], cwd=home, env=environment,
+                          capture_output=True, text=True, timeout=40)
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stdout + done.stderr
+    assert not (home / "output").exists()
+    return done.stderr
+
+
+@both
+def test_no_server(script: str, small_slides: Path, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    said = refused(script, url, tmp_path, "--folder", small_slides, "--output", tmp_path / "output", "--wait")
+    assert url in said and "python -m workshop_server" in said
+
+
+@both
+def test_no_such_project(script: str, shared_server: RunningServer, small_slides: Path, tmp_path: Path) -> None:
+    said = refused(script, shared_server.url, tmp_path, "--folder", small_slides, "--output", tmp_path / "output",
+                   "--project", "Ada's slides")
+    assert """prefect create project 'Ada'"'"'s slides'""" in said
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[str]:
+    """The address of a server that gives one answer to all."""
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{other.server_port}"
+        other.shutdown()
+
+
+@both
+def test_something_else_at_the_address(script: str, small_slides: Path, tmp_path: Path) -> None:
+    with answering(200, b"<html>hello</html>") as url:
+        said = refused(script, url, tmp_path, "--folder", small_slides, "--output", tmp_path / "output")
+    assert url in said and "is no Prefect server" in said
+
+
+@pytest.mark.parametrize("status, body", [
+    (404, b"not here"), (200, b"{}"), (200, b"[1, 2]"), (200, b'"hello"'), (200, b"null"), (200, b'{"data": 7}'),
+    (200, b'{"data": {"project": 7}}'), (200, b'{"errors": "no"}'), (200, b""), (405, b'{"detail": "no"}'),
+    (500, b"\xff\xfe")], ids=str)
+def test_other_answers(status: int, body: bytes) -> None:
+    with answering(status, body) as url, set_temporary_config({"backend": "server", "cloud.api": url}), \
+            pytest.raises(CommandError, match=f"{url} is no Prefect server"):
+        servers.check(PROJECT)
+
+
+@pytest.mark.parametrize("arguments", [["--folder", "nowhere"], ["--image-work-size", "0x"], ["--wait", "yes"]])
+@both
+def test_wrong_commands(script: str, arguments: list[str], shared_server: RunningServer, tmp_path: Path) -> None:
+    refused(script, shared_server.url, tmp_path, "--output", tmp_path / "output", *arguments)
