@@ -170,7 +170,8 @@ def delete_group(conn: sa.Connection, tenant: str | None, flow_group_id: str) ->
 def set_schedule_active(conn: sa.Connection, tenant: str | None, flow_id: str, active: bool) -> None:
     """Switch a flow's schedule on or off. Runs of the schedule that have not started go when it is switched off."""
     row = owned(conn, flow, flow_id, tenant, lock=True)
-    if active and row.archived and not row.schedule:
+    of_group = conn.scalar(sa.select(flow_group.c.schedule).where(flow_group.c.id == row.flow_group_id))
+    if active and row.archived and not (of_group or row.schedule):
         return  # the client says it of every flow; a registration that was faster may have archived this version
     if active and row.archived:
         raise RequestError(f"flow {row.name!r}, version {row.version}, is archived: its schedule stays off")

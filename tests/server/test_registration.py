@@ -212,4 +212,8 @@ def test_an_archived_flow_cannot_be_switched_on(space: Workspace) -> None:
     first, _ = space.flow("a"), space.flow("b")
     with pytest.raises(ClientError, match="archived"):
         space.client.create_flow_run(flow_id=first)
+    space.do("set_schedule_active", "success", flow_id=first)  # which two registrations at a time may come to
+    assert space.read("flow", first, "is_schedule_active") == {"is_schedule_active": False}
+    group = space.read("flow", first, "flow_group_id")["flow_group_id"]
+    space.do("set_flow_group_schedule", "success", flow_group_id=group, interval_clocks=[{"interval": 3600}])
     assert "archived" in space.problem("set_schedule_active", flow_id=first)
