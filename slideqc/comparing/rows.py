@@ -1,0 +1,38 @@
+"""A row of the comparison: one way to do the job, and the command that an attendee would type for it."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slideqc.errors import CommandError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to do the job."""
+
+    key: str                         # what --rows calls it
+    label: str                       # what tables and pictures call it
+    script: str                      # from the project's folder
+    arguments: tuple[str, ...] = ()  # its flags; {workers} and {scheduler} are filled in
+    kind: str = "prefect"            # python, prefect or server: the colour of its bar
+    flow: str | None = None          # the module whose `define_flow` it runs in its own process
+    executor: str | None = None      # where that flow runs its tasks
+    beside: str | None = None        # cluster or server: what runs all the time, and is not timed
+
+    def flags(self, **values: object) -> list[str]:
+        """The row's own flags, with `values` filled in."""
+        return [argument.format(**values) for argument in self.arguments]
+
+
+def choose(rows: Sequence[Row], keys: Sequence[str] | None, with_server: bool) -> list[Row]:
+    """The rows that were asked for, in their own order; the first one, which all are measured against, always."""
+    known = {row.key: row for row in rows}
+    for key in keys or []:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            raise CommandError(f"no row is called {key}" + (f" (perhaps {close[0]}?)" if close else "")
+                               + f"; there are {', '.join(known)}")
+    asked = keys or [row.key for row in rows if row.beside != "server"]
+    return [row for row in rows
+            if row is rows[0] or row.key in asked or (with_server and row.beside == "server")]

@@ -1,0 +1,42 @@
+"""The slides of a comparison: somebody's own, or made once and kept."""
+
+import logging
+from pathlib import Path
+
+from slideqc import flags, generate
+from slideqc.errors import CommandError
+
+FULL, QUICK = 16, 8  # slides made
+QUICK_SIZE = {"width": 12288, "height": 9216, "magnification": 20}  # px
+LEAST = 4            # slides, for jobs of three sizes
+
+logger = logging.getLogger("slideqc")
+
+
+def find(folder: Path | None, filetype: str, wanted: int | None, quick: bool) -> list[Path]:
+    """The slides of `folder`, at most so many; without a folder, slides made for this. CommandError if too few."""
+    if not folder:
+        number = wanted or (QUICK if quick else FULL)
+        return _made(flags.DATA / ("compare-quick" if quick else "compare"), number, quick)
+    found = [Path(slide) for slide in flags.slides(folder, filetype)]
+    if len(found) < (wanted or LEAST):
+        raise CommandError(f"{folder} holds {len(found)} slides, and {wanted or LEAST} are needed: name another "
+                           "--folder, or let this make its own, without --folder")
+    return found[:wanted]
+
+
+def _made(folder: Path, number: int, quick: bool) -> list[Path]:
+    """So many slides in `folder`; those that are there stay."""
+    logger.info("%d slides in %s: those that are not there yet are made now", number, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not quick:
+            return generate.generate(folder, number)
+        made = [folder / f"small-{index:02}.svs" for index in range(1, number + 1)]
+        for index, slide in enumerate(made, 1):
+            if not slide.exists():
+                generate.write_slide(slide, **QUICK_SIZE, seed=index, blurred=index % 2 == 0)
+        return made
+    except OSError as error:
+        raise CommandError(f"cannot make slides in {folder} ({error.strerror}): make room, "
+                           "or name a --folder that holds some") from error

@@ -1,0 +1,127 @@
+"""The parts of compare.py: statistics against numpy's, memory and CPU of known programs, clocks, pictures."""
+
+import math
+import sys
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+from conftest import environment
+from slideqc.comparing import chart, emptied, figures, measuring, profiled, tables
+from slideqc.comparing.sameness import first_difference
+
+
+@pytest.mark.parametrize("expected, found, said", [
+    ({"a": "1", "b": "2"}, {"a": "1", "b": "2"}, None),
+    ({"a": "1", "b": "2"}, {"a": "1", "b": "3"}, "b differs"),
+    ({"a": "1", "b": "2"}, {"b": "3"}, "a is missing"),
+    ({"b": "2"}, {"a": "1", "b": "3"}, "a should not be there"),
+    ({"results.csv": "1", "z.png": "2"}, {"results.csv": "2", "z.png": "3"}, "z.png differs"),
+])
+def test_the_first_difference(expected, found, said):
+    assert first_difference(expected, found) == said
+
+
+def test_spread_and_ratios_against_numpy():
+    rng = np.random.default_rng(5)
+    for number in (1, 2, 5, 8):
+        one, other = rng.lognormal(size=(2, number))
+        assert figures.spread(one) == pytest.approx((np.median(one), one.min(), one.max()))
+        ratios = one / other
+        assert figures.relative(one, other) == pytest.approx(
+            (np.median(one) / np.median(other), ratios.min(), ratios.max()))
+
+
+def test_the_line_against_numpy():
+    rng = np.random.default_rng(6)
+    xs = np.repeat([4, 8, 16], 5)
+    ys = 0.9 + 0.3 * xs + rng.normal(scale=0.1, size=xs.size)
+    (slope, intercept), covariance = np.polyfit(xs, ys, 1, cov=True)
+    assert figures.line(xs, ys) == pytest.approx((slope, math.sqrt(covariance[0, 0]), intercept))
+    assert figures.line(xs, ys).known and not figures.line([1, 2, 4], [1.0, 1.3, 0.9]).known
+
+
+def test_where_a_cost_stops_mattering():
+    number = figures.slides_until_small(1.5, 0.35)
+    assert 1.5 / (1.5 + number * 0.35) <= 0.1 < 1.5 / (1.5 + (number - 1) * 0.35)
+    work = figures.work_until_small(0.04, 2)
+    assert 0.04 / (0.04 + work / 2) == pytest.approx(0.1)
+
+
+def test_doubts_are_told_in_words():
+    calm = {"A": [1.0, 1.01, 1.02], "B": [2.0, 2.01, 2.02]}
+    assert figures.doubts(calm, load=0.1, cpus=2) == []
+    (busy,) = figures.doubts(calm, load=3, cpus=2)
+    assert "busy" in busy and "3.0 on 2 CPUs" in busy
+    (few,) = figures.doubts({"A": [1.0]}, load=0, cpus=2)
+    assert few.startswith("1 round only")
+    noisy = figures.doubts({"A": [1, 1, 1], "B": [2, 2.5, 2.65]}, load=0, cpus=2)
+    assert len(noisy) == 1 and noisy[0].startswith("B is too noisy to rank") and "26%" in noisy[0]
+    (close,) = figures.doubts({"slow": [1.05, 1.06, 1.1], "fast": [1.0, 1.04, 1.07]}, load=0, cpus=2)
+    assert close.startswith("fast and slow cannot be told apart")
+
+
+def test_memory_and_cpu_are_of_the_whole_family(tmp_path):
+    """A parent and its child hold 60 MB each, and burn 0.3 s of CPU each."""
+    program = ("import subprocess, sys, time\nprint('here', flush=True)\n"
+               "child = len(sys.argv) < 2 and subprocess.Popen([sys.executable, __file__, 'child'])\n"
+               "held = bytearray(b'x') * 60_000_000\n"
+               "while time.process_time() < 0.3: pass\n"
+               "time.sleep(2)\nchild and child.wait()\n")
+    (tmp_path / "program.py").write_text(program)
+    done = measuring.run([sys.executable, tmp_path / "program.py"], tmp_path / "log", env=environment(tmp_path),
+                         limit=100, cwd=tmp_path)
+    assert done.status == 0 and done.memory_before == 0 and done.said == "here"
+    assert 120e6 < done.memory < 200e6 and 0.6 <= done.cpu < done.seconds * 2 and done.start_up < done.seconds
+
+
+def test_a_run_that_takes_too_long_is_ended_with_its_children(tmp_path):
+    program = ("import subprocess, sys, time\n"
+               "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+               "print(child.pid, flush=True)\ntime.sleep(600)\n")
+    done = measuring.run([sys.executable, "-c", program], tmp_path / "log", env=environment(tmp_path), limit=2,
+                         cwd=tmp_path)
+    assert done.status == measuring.GIVEN_UP and not psutil.pid_exists(int(done.said))
+
+
+def test_an_emptied_flow_runs_every_task_and_does_no_work():
+    from solutions import pipeline_prefect, pipeline_prefect_parallel
+    serial, mapped = (emptied.empty(module.define_flow()) for module in (pipeline_prefect, pipeline_prefect_parallel))
+    assert serial.run(file_name="no-such-slide.svs").is_successful()
+    state = mapped.run(file_names=["a.svs", "b.svs", "c.svs"])
+    assert state.is_successful() and len(state.result[mapped.get_tasks("save_result")[0]].map_states) == 3
+    runs = emptied.run({"module": "solutions.pipeline_prefect", "executor": None, "sizes": [1, 2], "passes": 2})
+    assert [(each["pass"], each["slides"]) for each in runs] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+
+
+def test_a_clock_stands_while_another_runs(monkeypatch):
+    now = iter(range(100))
+    monkeypatch.setattr(profiled.time, "perf_counter", lambda: next(now))
+    clocks = profiled.Clocks()                                  # 0
+    inner = clocks.clocked("write", lambda: None)               # from its start to its end: 1
+    clocks.clocked("draw", lambda: (inner(), inner()))()        # 1 before, 1 between, 1 after
+    clocks.switch()                                             # rest: 1 before and 1 after
+    assert clocks.seconds == {"rest": 2, "draw": 3, "write": 2}
+
+
+def drawn(*seconds, wrong=None):
+    rows = [{"label": f"row {number}", "kind": kind, "seconds": [each, each * 0.9, each * 1.1], "wrong": None,
+             "relative": [each / seconds[0]] * 3, "start_up": [each / 2] * 3}
+            for number, (each, kind) in enumerate(zip(seconds, ["python", "prefect", "server"], strict=False))]
+    if wrong:
+        rows.append({"label": "another", "kind": "prefect", "seconds": None, "wrong": wrong})
+    png = chart.draw({"rows": rows, "slides": {"number": 16}, "rounds": 5, "workers": 2})
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+
+
+@pytest.mark.parametrize("seconds, wrong", [((6, 4, 9), None), ((1, 3, 80), None), ((6,), "results.csv differs"),
+                                            ((), "exit status 3")])
+def test_pictures_of_every_kind(seconds, wrong):
+    pixels = drawn(*seconds, wrong=wrong)
+    assert pixels.shape[1] == 1920 and pixels.std() > 10
+
+
+def test_a_table_without_rows():
+    assert "|" in tables.table(["", "seconds"], [])
