@@ -14,6 +14,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
+import architecture_figure  # noqa: E402
 import matplotlib.pyplot as plt  # noqa: E402
 import requests  # noqa: E402
 from prefect import Flow, Task  # noqa: E402
@@ -115,4 +116,7 @@ if __name__ == "__main__":
     pipeline_overview(DOCS / "pipeline_overview.png")
     flow_picture(pipeline_prefect.define_flow(), DOCS / "flow_serial.png")
     flow_picture(pipeline_prefect_parallel.define_flow(), DOCS / "flow_parallel.png")
+    architecture_figure.draw(DOCS / "architecture.png")
     run_pictures(DOCS / "flow_timeline.png", DOCS / "flow_schematic.png")
+    subprocess.run([sys.executable, DOCS / "qc_figure.py", "--draw", DOCS / "qc_blur.png"], check=True)
+    subprocess.run([sys.executable, DOCS / "presentation" / "make.py"], check=True)  # last: it shows the pictures

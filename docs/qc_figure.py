@@ -1,0 +1,328 @@
+"""Measure what docs/qc.md tells: known blur, and known trouble, added to a real slide.
+
+    python docs/qc_figure.py                                print the tables of docs/qc.md
+    python docs/qc_figure.py --draw docs/qc_blur.png        draw its figure
+    python docs/qc_figure.py --blur 8 --to FOLDER SLIDE     write a copy of a small slide, its lower half out of focus
+
+Blur is a Gaussian over the full-size picture, its σ in µm. All is measured by the two pixel functions of pipeline.py.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+HOME = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(HOME))
+
+from BaseImage import BaseImage  # noqa: E402
+from pipeline import LUMA, blurry_mask, tissue_mask  # noqa: E402
+from slideqc import aperio, drawing  # noqa: E402
+from slideqc.errors import SlideError  # noqa: E402
+
+SLIDE = "CMU-1-Small-Region.svs"
+MPP = 0.499                                                    # its µm/px
+GLASS = 243                                                    # gray value of its glass
+TABLED = 0, 1, 2, 4, 8, 16                                     # µm, the blur of the tables
+DRAWN = 0, 0.5, 0.71, 1, 1.41, 2, 2.83, 4, 5.66, 8, 11.3, 16   # and of the figure
+SIZES = {f"{size:g}x": {"size": size} for size in (1.25, 2.5, 5, 10, 20)}
+RADII = {f"{radius:g} px": {"radius": radius} for radius in (7, 1.75, 3.5, 14, 28)}             # the default first
+THRESHOLDS = {f"{threshold:g}": {"threshold": threshold} for threshold in (0.05, 0.02, 0.03, 0.07, 0.1)}
+SPOTS = (1250, 420), (1000, 500), (1150, 300), (600, 480), (1300, 650)   # y, x in µm, all within tissue
+LARGEST = 10_000 * 10_000                                      # px of a slide that --blur takes, all of it in memory
+
+
+class Measured(dict):
+    """Fractions, 0–1: `percent` of the tissue is blurry, `lower` of that in the lower half; `truth` lies there."""
+
+
+@cache
+def real_slide() -> np.ndarray:
+    """The full-size picture of the real slide, uint8 (2967, 2220, 3)."""
+    folders = [os.environ.get("WSI_TEST_SLIDES"), HOME / "data"]
+    path = next((Path(each) / SLIDE for each in folders if each and (Path(each) / SLIDE).exists()), None)
+    if path is None:
+        sys.exit(f"{SLIDE} is not in data/: fetch it with  python get_data.py")
+    return BaseImage(path).picture("20x")
+
+
+def blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """The picture out of focus; `sigma` in its pixels."""
+    return cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) if sigma else picture
+
+
+def half_blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """The picture with its lower half out of focus; `sigma` in its pixels."""
+    middle = len(picture) // 2
+    return np.vstack([picture[:middle], blurred(picture, sigma)[middle:]])
+
+
+@cache
+def half_blurred_slide(sigma: float, size: float) -> np.ndarray:
+    """The real slide, its lower half blurred by `sigma` µm, as the pipeline reads it at a magnification."""
+    if size == 20:
+        return half_blurred(real_slide(), sigma / MPP)
+    return aperio.smaller(half_blurred_slide(sigma, 20), round(20 / size))
+
+
+def measure(sigma: float, size: float = 1.25, radius: float = 7, threshold: float = 0.05) -> Measured:
+    """What the pipeline finds on the half-blurred slide."""
+    rgb = half_blurred_slide(sigma, size)
+    tissue = tissue_mask(rgb)
+    blurry = blurry_mask(rgb, tissue, radius, threshold)
+    lower = slice(len(rgb) // 2, None)
+    return Measured(percent=part(blurry, tissue), lower=part(blurry[lower], tissue[lower]),
+                    truth=cv2.countNonZero(tissue[lower]) / cv2.countNonZero(tissue))
+
+
+def part(mask: np.ndarray, where: np.ndarray) -> float:
+    """The part of `where` that the mask covers, 0–1; both uint8, 255 inside."""
+    return cv2.countNonZero(cv2.bitwise_and(mask, where)) / max(1, cv2.countNonZero(where))
+
+
+def found_from(**options: float) -> float:
+    """σ, in µm, of the blur of which half is found; between those of `DRAWN`, on a logarithmic scale."""
+    found = [measure(sigma, **options)["lower"] for sigma in DRAWN[1:]]
+    return float(2 ** np.interp(0.5, found, np.log2(DRAWN[1:])))
+
+
+def spots_found(diameter: float, radius: float = 7) -> float:
+    """Of round spots of that diameter, in µm, blurred by σ = 16 µm: the part that is called blurry, at 1.25x; 0–1."""
+    slide = real_slide()
+    found = []
+    for y, x in SPOTS:
+        spot = np.zeros_like(slide[..., 0])
+        cv2.circle(spot, (round(x / MPP), round(y / MPP)), round(diameter / 2 / MPP), 255, -1)
+        rgb = aperio.smaller(np.where(spot[..., None] > 0, soft_slide(), slide), 16)
+        where = np.uint8(aperio.smaller(spot, 16) > 127) * np.uint8(255)
+        found.append(part(blurry_mask(rgb, tissue_mask(rgb), radius, 0.05), where))
+    return float(np.mean(found))
+
+
+@cache
+def soft_slide() -> np.ndarray:
+    """All of the real slide under σ = 16 µm."""
+    return blurred(real_slide(), 16 / MPP)
+
+
+def false_alarms(size: float) -> dict[str, float]:
+    """Of the slide as it is: what is called blurry of Otsu's tissue, and how much of that lies outside, in the rim."""
+    rgb = half_blurred_slide(0, size)
+    tissue = tissue_mask(rgb)
+    blurry = blurry_mask(rgb, tissue, 7, 0.05)
+    _, dark = cv2.threshold(255 - cv2.transform(rgb, LUMA), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    return {"inner": part(blurry, dark), "in the rim": part(255 - dark, blurry),
+            "tissue": part(tissue, np.full_like(tissue, 255)), "dark": part(dark, np.full_like(dark, 255))}
+
+
+# Trouble that the slide lacks: drawn at full size, beside its tissue or over it ----------------------------------
+
+Trouble = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def beside(slide: np.ndarray, drawn: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The slide and, right of it, glass with what is drawn where `where` says so; and a mask of that."""
+    added = np.where(where[..., None], drawn, GLASS)
+    return np.hstack([slide, np.uint8(added)]), np.hstack([np.zeros_like(where), where])
+
+
+def over(slide: np.ndarray, drawn: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The slide with what is drawn in its place where `where` says so; and `where`."""
+    return np.where(where[..., None], np.uint8(drawn), slide), where
+
+
+def pen(slide: np.ndarray, y: np.ndarray, x: np.ndarray, through: float) -> tuple[np.ndarray, np.ndarray]:
+    """A stroke of 300 µm over the tissue that lets that part of the light through."""
+    return over(slide, slide * np.float32(through), np.abs(x - 600) < 150)
+
+
+def fold(slide: np.ndarray, y: np.ndarray, x: np.ndarray, sigma: float = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A band of 150 µm where the tissue lies twice: light is absorbed by both layers; `sigma` µm out of focus."""
+    twice = slide * (np.roll(slide, (300, 120), (0, 1)) / np.float32(GLASS))
+    return over(slide, blurred(np.uint8(twice), sigma / MPP), np.abs(y - 800) < 75)
+
+
+def pale(slide: np.ndarray, y: np.ndarray, x: np.ndarray, density: float) -> tuple[np.ndarray, np.ndarray]:
+    """The lower half with that part of its optical density."""
+    light = slide / np.float32(GLASS)
+    return over(slide, (GLASS * light ** np.float32(density)).clip(0, 255), y > y.max() / 2)
+
+
+def fat(slide: np.ndarray, y: np.ndarray, x: np.ndarray, sigma: float = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Empty cells of 70 µm with walls of 3 µm, beside the tissue; `sigma` µm out of focus."""
+    walls = fat_walls(*slide.shape[:2])
+    cells = np.uint8(np.where(walls[..., None], (190, 120, 165), GLASS))
+    return beside(slide, blurred(cells, sigma / MPP), np.ones_like(walls))
+
+
+@cache
+def fat_walls(height: int, width: int) -> np.ndarray:
+    """Where the walls are, bool (height, width): there, the two nearest centres of cells are about equally far."""
+    from scipy.spatial import cKDTree  # here, since it is slow to come and nothing else needs it
+    centres = np.mgrid[-70:height * MPP + 70:70, -70:width * MPP + 70:70].reshape(2, -1).T
+    centres = centres + np.random.default_rng(6).uniform(0, 70, centres.shape)
+    few = np.stack(np.mgrid[:height:2, :width:2], -1) * MPP   # one pixel in four: the walls are six wide
+    nearest, _ = cKDTree(centres).query(few, k=2)
+    return cv2.resize(np.uint8(nearest[..., 1] - nearest[..., 0] < 2 * 3), (width, height)) > 0
+
+
+def bubble(slide: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The dark rim of a bubble, 40 µm wide, on glass."""
+    return beside(slide, np.full_like(slide, 60), np.abs(np.hypot(y - 740, x - 554) - 450) < 20)
+
+
+def stroke(slide: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A stroke of a pen, 600 µm wide, on glass."""
+    return beside(slide, np.broadcast_to(np.uint8([25, 60, 130]), slide.shape), np.abs(x - 554) < 300)
+
+
+def mucin(slide: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A pool without any structure, 0.7 mm × 1 mm, on glass."""
+    return beside(slide, np.broadcast_to(np.uint8([168, 170, 196]), slide.shape),
+                  np.hypot((y - 740) / 500, (x - 554) / 350) < 1)
+
+
+TROUBLES: dict[str, Trouble] = {
+    "smooth mucin, 0.7 mm × 1 mm, beside the tissue": mucin,
+    "pen, 0.6 mm wide, beside the tissue": stroke,
+    "pen over the tissue, 30 % of the light gets through": partial(pen, through=0.30),
+    "pen over the tissue, 5 % of the light gets through": partial(pen, through=0.05),
+    "fold, 0.15 mm wide, in focus": fold,
+    "fold, 0.15 mm wide, 8 µm out of focus": partial(fold, sigma=8),
+    "rim of a bubble, 40 µm wide, on glass": bubble,
+    "fat, cells of 70 µm with walls of 3 µm, beside the tissue": fat,
+    "the same fat, 8 µm out of focus": partial(fat, sigma=8),
+    "the same fat, 16 µm out of focus": partial(fat, sigma=16),
+    "lower half stained a third as strongly": partial(pale, density=1 / 3),
+    "lower half stained a fifth as strongly": partial(pale, density=1 / 5),
+}
+
+
+def trouble(name: str) -> dict[str, float]:
+    """At the defaults, 0–1: `percent` of all tissue is blurry; `tissue` of the trouble, and `blurry` of that."""
+    slide = real_slide()
+    y, x = np.mgrid[:len(slide), :slide.shape[1]].astype(np.float32) * np.float32(MPP)
+    picture, where = TROUBLES[name](slide, y, x)
+    rgb, where = aperio.smaller(picture, 16), aperio.smaller(np.uint8(where) * np.uint8(255), 16)
+    where = np.uint8(where > 127) * np.uint8(255)
+    if picture.shape == slide.shape:   # over the tissue: what lies on glass does not count
+        where &= tissue_mask(half_blurred_slide(0, 1.25))
+    tissue = tissue_mask(rgb)
+    blurry = blurry_mask(rgb, tissue, 7, 0.05)
+    return {"percent": part(blurry, tissue), "tissue": part(tissue, where), "blurry": part(blurry, where & tissue)}
+
+
+# What is shown ---------------------------------------------------------------------------------------------------
+
+def tables() -> str:
+    """The tables of docs/qc.md, in Markdown."""
+    head = " | ".join(f"σ = {sigma} µm" if sigma else "as it is" for sigma in TABLED)
+    lines = [f"| working size | µm/px | {head} | blurred, in truth | half of it found from |", "|---" * 10 + "|"]
+    for name, options in SIZES.items():
+        row = [measure(sigma, **options) for sigma in TABLED]
+        cells = " | ".join(f"{100 * each['percent']:.1f}" for each in row)
+        lines.append(f"| {name} | {10 / options['size']:.3g} | {cells} | {100 * row[0]['truth']:.0f} "
+                     f"| σ = {found_from(**options):.1f} µm |")
+    lines += ["", f"| at 1.25x | {head} |", "|---" * 7 + "|"]
+    for kind, choices in (("radius", RADII), ("threshold", THRESHOLDS)):
+        for name, options in sorted(choices.items(), key=lambda each: [*each[1].values()]):
+            cells = " | ".join(f"{100 * measure(sigma, **options)['percent']:.1f}" for sigma in TABLED)
+            lines.append(f"| {kind} {name} | {cells} |")
+    lines += ["", "| drawn in | found as tissue | of that, called blurry | `percent_blurry` |", "|---" * 4 + "|"]
+    for name in TROUBLES:
+        found = trouble(name)
+        lines.append(f"| {name} | {100 * found['tissue']:.0f} | {100 * found['blurry']:.0f} "
+                     f"| {100 * found['percent']:.1f} |")
+    lines += ["", "| at 1.25x, spots of | 100 µm | 200 µm | 300 µm | 400 µm |", "|---" * 5 + "|"]
+    for radius in (3.5, 7, 14):
+        cells = " | ".join(f"{100 * spots_found(each, radius):.0f}" for each in (100, 200, 300, 400))
+        lines.append(f"| radius {radius:g} px | {cells} |")
+    lines += ["", *(f"{name}: {false_alarms(**options)}" for name, options in SIZES.items())]
+    return "\n".join(lines)
+
+
+def draw(target: Path) -> None:
+    """The figure of docs/qc.md: what is found, and how it moves with size, radius and threshold."""
+    import matplotlib.pyplot as plt
+    shades = "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#000000"   # Okabe and Ito: everybody tells them apart
+    figure = plt.figure(figsize=(15, 11.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    shown = [(0, 1.25), (2, 1.25), (2, 5), (8, 1.25)]
+    for axis, (sigma, size) in zip(above.subplots(1, len(shown)), shown, strict=True):
+        rgb = half_blurred_slide(sigma, size)
+        tissue = tissue_mask(rgb)
+        axis.imshow(drawing.overlay(rgb, tissue, blurry_mask(rgb, tissue, 7, 0.05)))
+        axis.axhline(len(rgb) / 2, color="black", linewidth=1, linestyle=":")
+        what = f"lower half blurred, σ = {sigma} µm" if sigma else "as it is"
+        axis.set_title(f"{what}\nat {size:g}x: {100 * measure(sigma, size)['percent']:.0f} % blurry", fontsize=17)
+        axis.set(xticks=[], yticks=[])
+    places = [np.log2(sigma / 0.25) if sigma else 0 for sigma in DRAWN]
+    panels = {"working size, at 7 px and 0.05": SIZES, "radius, at 1.25x and 0.05": RADII,
+              "threshold, at 1.25x and 7 px": THRESHOLDS}
+    for axis, (title, choices) in zip(below.subplots(1, 3, sharey=True), panels.items(), strict=True):
+        truths = [100 * measure(0, **options)["truth"] for options in choices.values()]
+        axis.axhspan(min(truths) - 0.5, max(truths) + 0.5, color="0.85", label="truly blurred")
+        axis.axhline(5, color="0.35", linestyle="--", linewidth=1.5)
+        for (name, options), shade, mark in zip(choices.items(), shades, "osD^v", strict=True):
+            share = [100 * measure(sigma, **options)["percent"] for sigma in DRAWN]
+            usual = name in ("1.25x", "7 px", "0.05")
+            axis.plot(places, share, color=shade, marker=mark, markersize=7, linewidth=4 if usual else 2,
+                      label=f"{name} (default)" if usual else name, zorder=3 if usual else 2)
+        axis.set_title(title, fontsize=17)
+        axis.set_xlabel("σ of the blur in the lower half, µm", fontsize=15)
+        axis.set_xticks(range(7), ["none", "0.5", "1", "2", "4", "8", "16"])
+        axis.tick_params(labelsize=14)
+        axis.set(ylim=(0, 100), yticks=range(0, 80, 10))
+        axis.legend(fontsize=13, loc="upper left", ncols=2)
+        if choices is SIZES:
+            axis.set_ylabel("tissue called blurry, %", fontsize=15)
+            axis.text(places[-1], 6.5, "limit: 5 %", fontsize=13, horizontalalignment="right")
+    figure.savefig(target, dpi=80, metadata={"Software": None})
+    plt.close(figure)
+
+
+def write_blurred(slide: Path, sigma: float, folder: Path) -> Path:
+    """Copy a small slide to the folder, as an Aperio slide of one level, its lower half blurred by `sigma` µm."""
+    image = BaseImage(slide)
+    width, height = image.facts.level_dimensions[0]
+    if not image.mpp or width * height > LARGEST:
+        raise SlideError(f"{image.name} has no pixel size" if not image.mpp else
+                         f"{image.name} is too large for this ({width}×{height} px): take one below 100 megapixels")
+    picture = half_blurred(image.picture("1/1"), sigma / image.mpp)
+    words = aperio.description(width, height, {"AppMag": f"{image.base_mag:g}", "MPP": f"{image.mpp:.4f}"})
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{slide.stem}-blurred-{sigma:g}.svs"
+    with target.open("wb") as file:
+        file.write(aperio.HEADER)
+        pages = [aperio.add_level(file, picture, words), aperio.add_thumbnail(file, picture, words)]
+        aperio.write_directories(file, pages)
+    return target
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("slide", type=Path, nargs="?", help="the slide to blur")
+    flags.add_argument("--draw", type=Path, metavar="FILE", help="where the figure goes")
+    flags.add_argument("--blur", type=float, metavar="MICRONS", help="σ of the blur")
+    flags.add_argument("--to", type=Path, metavar="FOLDER", help="where the blurred copy goes")
+    options = flags.parse_args()
+    if options.draw:
+        draw(options.draw)
+    elif options.blur and options.slide and options.to:
+        try:
+            print(write_blurred(options.slide, options.blur, options.to))
+        except SlideError as error:
+            sys.exit(str(error))
+    elif options.blur or options.slide or options.to:
+        flags.error("--blur, --to and a slide go together")
+    else:
+        print(tables())
+
+
+if __name__ == "__main__":
+    main()
