@@ -1,12 +1,13 @@
 """Is this machine ready, and is my flow right?
 
     python check.py setup               what the workshop needs, and the command that repairs what is missing
-    python check.py 1 my_flow.py        is my_flow.py right for step 1?  (1, 3 and 4; 2 and 5 need the server)
+    python check.py 1 my_flow.py        is my_flow.py right for step 1?  (and so on, up to 5)
     python check.py 1 --hints           the hints for step 1; --hint 3 shows the third one alone
     python check.py 1 --show            the solution of step 1
 
 A script is checked by running its flow, and then the script itself as you do, on two small slides that are made for
-it: nothing is written to data/ or output/. Exit status: 0 all is well, 1 not yet, 2 the command was wrong.
+it: nothing is written to data/ or output/. For steps 2 and 5 it starts a server and an agent of its own, and ends them;
+yours are left alone. Exit status: 0 all is well, 1 not yet, 2 the command was wrong.
 """
 
 from __future__ import annotations
@@ -86,9 +87,6 @@ def check_step(options: argparse.Namespace) -> int:
     if options.show and (HOME / step.solution).exists():
         print((HOME / step.solution).read_text(encoding="utf-8"), end="")
         return 0
-    if step.server:
-        raise _CommandError(f"step {number} ({step.title}) comes with the server, which is not here yet; "
-                     f"its hints are: python check.py {number} --hints")
     if options.script is None:
         raise _CommandError(f"which script? python check.py {number} my_flow.py")
     if not options.script.is_file():

@@ -1,8 +1,11 @@
-"""What the flows share and no step teaches: a picture of the flow, and a final state that names the failed slides."""
+"""What the flows share and no step teaches: a picture, batches, a lost cluster, a final state that names the slides."""
 
 import argparse
+import logging
 import shutil
 import socket
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +14,10 @@ from prefect import Flow
 from prefect.engine.state import State
 
 from slideqc.errors import CommandError
+
+BATCH = 500  # slides a mapped flow run: each of its tasks carries the list of them all, and every state stays in memory
+
+_broken_off = []  # what broke a flow run off, which its own slides had no part in
 
 
 def finish(flow: Flow, state: State, reference_task_states: set[State]) -> State:
@@ -40,6 +47,27 @@ def check_scheduler(options: argparse.Namespace) -> None:
     except (OSError, ValueError, TypeError) as error:
         raise CommandError(f"no Dask scheduler at {address} ({error}): start one with `dask scheduler`, which prints "
                            "its address, such as tcp://192.168.0.7:8786") from error
+    for handler in logging.getLogger().handlers:  # of a connection that closes, Dask tells in pages
+        handler.addFilter(lambda record: not (record.exc_info and record.name.startswith("distributed")))
+    logging.getLogger("prefect.FlowRunner").addFilter(lambda record: _is_no_loss(record, address))
+
+
+def _is_no_loss(record: logging.LogRecord, address: str) -> bool:
+    """A log filter: where the cluster breaks a flow run off, one line on standard error instead of Prefect's pages."""
+    if not record.exc_info:
+        return True
+    if not _broken_off:
+        print(f"{Path(sys.argv[0]).name}: the run broke off ({record.exc_info[0].__name__}): the Dask scheduler at "
+              f"{address} went away, or its workers kept dying; start them again, then run this again", file=sys.stderr)
+    _broken_off.append(record.exc_info[1])
+    return False
+
+
+def batches(slides: list[str]) -> Iterator[list[str]]:
+    """The slides, at most 500 at a time: what one mapped flow run takes. None come after a run that broke off."""
+    for start in range(0, len(slides), BATCH):
+        if not _broken_off:
+            yield slides[start:start + BATCH]
 
 
 def visualize(flow: Flow, picture: Path) -> int:

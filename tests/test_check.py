@@ -1,40 +1,20 @@
-"""check.py: it finds what a machine lacks, knows the right flows from the wrong ones, and gives no answer away."""
+"""check.py knows the right flows from the wrong ones, and gives no answer away."""
 
 import ast
-import os
 import re
-import shutil
-import socket
 import subprocess
-import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import HOME, environment
+from conftest import HOME, one_line, said
 from slideqc.checking.steps import STEPS, TASKS
 
 Script = Callable[..., subprocess.CompletedProcess]
 
 BROKEN = sorted(path for path in (HOME / "tests" / "broken").glob("*.py") if path.name != "pieces.py")
 ENDLESS = ("endless", "hangs_as_a_script")
-CHECKED = [number for number, step in STEPS.items() if not step.server]
-SERVER = [number for number, step in STEPS.items() if step.server]
-
-
-def said(done: subprocess.CompletedProcess) -> str:
-    """All that was printed, which is never a traceback."""
-    text = done.stdout + done.stderr
-    assert "Traceback" not in text, text
-    return text
-
-
-def one_line(done: subprocess.CompletedProcess) -> str:
-    """The line that says what was wrong with the command."""
-    assert done.returncode == 2 and len(said(done).splitlines()) == 1, said(done)
-    return done.stderr
 
 
 # ---- the steps
@@ -54,14 +34,14 @@ def test_each_mistake_gets_its_sentence(run: Script, broken: Path):
 
 def test_there_are_enough_broken_scripts():
     assert len(BROKEN) >= 12
-    assert {int(path.read_text(encoding="utf-8")[3]) for path in BROKEN} == set(CHECKED)
+    assert {int(path.read_text(encoding="utf-8")[3]) for path in BROKEN} == set(STEPS)
 
 
-@pytest.mark.parametrize("step", CHECKED)
+@pytest.mark.parametrize("step", STEPS)
 def test_a_solution_passes_its_step(run: Script, step: int, tmp_path: Path):
     done = run("check.py", step, HOME / STEPS[step].solution)
     assert done.returncode == 0, said(done)
-    assert "ok       run as a script, " in said(done)
+    assert f"ok       run {'by an agent' if STEPS[step].server else 'as a script'}, " in said(done)
     assert said(done).splitlines()[-1].startswith("next: ") and "solutions/pipeline_prefect_mapped" not in said(done)
     assert not list(tmp_path.iterdir())
 
@@ -69,10 +49,8 @@ def test_a_solution_passes_its_step(run: Script, step: int, tmp_path: Path):
 @pytest.mark.parametrize("step", STEPS)
 def test_the_plain_pipeline_fails_every_step(run: Script, step: int):
     done = run("check.py", step, HOME / "pipeline.py")
-    if step in SERVER:
-        assert "comes with the server" in one_line(done)
-    else:
-        assert done.returncode == 1 and "pipeline.py has no define_flow()" in said(done)
+    lacks = "registered no flow with the server" if STEPS[step].server else "has no define_flow()"
+    assert done.returncode == 1 and f"pipeline.py {lacks}" in said(done)
 
 
 MAIN = """
@@ -152,7 +130,7 @@ def test_a_folder_of_the_script_s_own_stays(run: Script, tmp_path: Path):
                       "from solutions.pipeline_prefect import define_flow, main\n"
                       "if __name__ == '__main__': main()\n", encoding="utf-8")
     done = run("check.py", 1, script)
-    assert f"copy {script} to {tmp_path / 'my_flow_mapped.py'}, and" in said(done)
+    assert f"copy {script} to {tmp_path / 'my_flow_server.py'}, send" in said(done)
     assert done.returncode == 0 and (tmp_path / "mine").is_dir(), said(done)
 
 
@@ -168,7 +146,8 @@ def test_a_name_that_hides_a_module(run: Script, tmp_path: Path):
 def answers(step: str) -> set[str]:
     """The lines of the solution that give the step away."""
     text = (HOME / STEPS[int(step)].solution).read_text(encoding="utf-8")
-    body = next(node for node in ast.parse(text).body if getattr(node, "name", "") == "define_flow")
+    name = "main" if STEPS[int(step)].server else "define_flow"
+    body = next(node for node in ast.parse(text).body if getattr(node, "name", "") == name)
     return {line.strip() for line in ast.get_source_segment(text, body).splitlines() if "=" in line or ".map(" in line}
 
 
@@ -178,14 +157,13 @@ def test_each_step_has_hints_that_are_not_the_answer(run: Script, step: int):
     lines = said(done).splitlines()
     assert done.returncode == 0 and len(lines) == len(STEPS[step].hints) >= 3
     assert all(line.startswith(f"step {step}, hint {number}: ") for number, line in enumerate(lines, 1))
-    if step in CHECKED:
-        assert len(answers(step)) > 3
-        assert not any(answer in line for answer in answers(step) for line in lines)
+    assert len(answers(step)) > 3
+    assert not any(answer in line for answer in answers(step) for line in lines)
     assert said(run("check.py", step, "--hint", 2)).splitlines() == lines[1:2]
     assert f"hints 1 to {len(lines)}" in one_line(run("check.py", step, "--hint", len(lines) + 1))
 
 
-@pytest.mark.parametrize("step", CHECKED)
+@pytest.mark.parametrize("step", STEPS)
 def test_the_answer_is_shown_to_who_asks(run: Script, step: int):
     done = run("check.py", step, "--show")
     assert done.returncode == 0 and done.stdout == (HOME / STEPS[step].solution).read_text(encoding="utf-8")
@@ -206,105 +184,3 @@ def test_the_answer_is_shown_to_who_asks(run: Script, step: int):
 ])
 def test_a_wrong_command_is_told_in_one_line(run: Script, arguments: list, told: str):
     assert one_line(run("check.py", *arguments)).startswith(f"check.py: {told}")
-
-
-# ---- the set-up
-
-def lines(done: subprocess.CompletedProcess, state: str) -> str:
-    """The findings of that state."""
-    return "\n".join(line for line in said(done).splitlines() if line.startswith(state))
-
-
-def test_a_good_machine_is_ready(run: Script, small_slides: Path, tmp_path: Path):
-    done = run("check.py", "setup", "--folder", small_slides, "--output", tmp_path / "output")
-    assert done.returncode == 0 and not lines(done, "MISSING"), said(done)
-    for what in ("Python 3.", "Prefect 1.", "serialised", "slides can be read", "results can be written", "3 slides"):
-        assert what in lines(done, "ok"), said(done)
-    assert "next: " in said(done).splitlines()[-1] and not (tmp_path / "output").exists()
-
-
-def test_a_bare_python_says_what_to_install(small_slides: Path, tmp_path: Path):
-    """Without any package there is still a finding for everything, and the command that repairs it."""
-    for arguments, status in (["setup", "--folder", small_slides], 1), (["1", HOME / "pipeline.py"], 2):
-        done = subprocess.run([sys.executable, "-S", "-E", HOME / "check.py", *arguments], cwd=tmp_path,
-                              capture_output=True, text=True, encoding="utf-8", env=environment(tmp_path))
-        assert done.returncode == status, said(done)
-        if status == 2:
-            assert "python check.py setup" in one_line(done)
-            continue
-        missing = lines(done, "MISSING").splitlines()
-        assert len(missing) == 2 and all(" → " in line for line in missing)
-        assert "Prefect is not installed" in missing[0] and "slides cannot be read" in missing[1]
-        assert "results can be written" in lines(done, "ok")
-
-
-def test_what_is_missing_is_installed_where_pip_may_install(tmp_path: Path):
-    """A system's own Python often takes nothing from pip: .venv is activated, if there is one, and made, if not."""
-    shutil.copy(HOME / "check.py", tmp_path)
-    shutil.copytree(HOME / "slideqc", tmp_path / "slideqc")
-
-    def repair(python: Path) -> str:
-        done = subprocess.run([python, "-s", "check.py", "setup"], cwd=tmp_path, capture_output=True, text=True,
-                              encoding="utf-8", env=environment(tmp_path) | {"PYTHONPATH": str(tmp_path / "none")})
-        return next(line for line in said(done).splitlines() if "prefect" in line.lower()).split(" → ")[1]
-    (tmp_path / "none").mkdir()
-    (tmp_path / "none" / "prefect.py").write_text("raise ImportError('no Prefect here')\n")
-    venv.create(tmp_path / "other", symlinks=os.name == "posix")
-    scripts, python = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
-    assert repair(tmp_path / "other" / scripts / python) == "python -m pip install -r requirements.txt"
-    system = Path(sys.base_prefix) / ("python.exe" if os.name == "nt" else f"bin/python{sys.version_info[0]}")
-    assert re.search("virtual environment first: .* -m venv .venv.*activate", without := repair(system))
-    assert without.endswith("python -m pip install -r requirements.txt")
-    venv.create(tmp_path / ".venv", symlinks=os.name == "posix")
-    for outside in (system, tmp_path / "other" / scripts / python):
-        assert re.fullmatch(r"activate .venv first: .*\.venv.*activate", repair(outside))
-    assert repair(tmp_path / ".venv" / scripts / python) == "python -m pip install -r requirements.txt"
-
-
-def test_a_broken_set_up_is_told_all_at_once(run: Script, small_slides: Path, tmp_path: Path):
-    """marshmallow 4, a truncated slide, a web page saved as a slide, no place for results: each with its repair."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    whole = (small_slides / "small-1.svs").read_bytes()
-    (folder / "good.svs").write_bytes(whole)
-    (folder / "cut.svs").write_bytes(whole[:len(whole) // 2])
-    (folder / "planted-cut.svs").write_bytes(whole[:100])
-    (folder / "CMU-1-Small-Region.svs").write_bytes(b"<html>sign in</html>")
-    (tmp_path / "output").write_text("a file where the folder should be")
-    (tmp_path / "marshmallow.py").write_text("raise ImportError('this is marshmallow 4')\n")
-    done = subprocess.run([sys.executable, HOME / "check.py", "setup", "--folder", folder, "--output",
-                           tmp_path / "output"], capture_output=True, text=True, encoding="utf-8", cwd=tmp_path,
-                          env=environment(tmp_path) | {"PYTHONPATH": str(tmp_path)})
-    missing = lines(done, "MISSING")
-    assert done.returncode == 1 and len(missing.splitlines()) == 4, said(done)
-    for sentence in ('marshmallow 3 → python -m pip install "marshmallow<4"', "results cannot be written to",
-                     "CMU-1-Small-Region.svs looks like a web page", "→ python get_data.py\n"):
-        assert sentence in missing
-    assert re.search("cut.svs .* → copy it again, or remove it", missing)
-    assert "1 slide in" in lines(done, "ok") and "4 things missing" in said(done)
-
-
-def test_a_flow_that_does_not_serialise(run: Script, small_slides: Path, tmp_path: Path):
-    """What marshmallow 4 does: Prefect can be imported, and stumbles only when a flow is to be sent."""
-    (tmp_path / "sitecustomize.py").write_text("import marshmallow.fields\ndel marshmallow.fields.Nested._deserialize\n"
-                                               "def stop(*_, **__): raise AttributeError('no context')\n"
-                                               "marshmallow.fields.Nested._serialize = stop\n")
-    done = subprocess.run([sys.executable, HOME / "check.py", "setup", "--folder", small_slides], capture_output=True,
-                          text=True, encoding="utf-8", cwd=tmp_path,
-                          env=environment(tmp_path) | {"PYTHONPATH": str(tmp_path)})
-    assert done.returncode == 1 and "a flow cannot be serialised" in lines(done, "MISSING"), said(done)
-    assert 'pip install "marshmallow<4"' in lines(done, "MISSING") and "Prefect 1." in lines(done, "ok")
-
-
-def test_no_slides_and_a_taken_port(run: Script, tmp_path: Path):
-    with socket.socket() as listener:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", 4200))
-            listener.listen()
-        except OSError:
-            pass  # somebody else has taken it, which serves as well
-        done = run("check.py", "setup", "--folder", tmp_path / "nowhere")
-    assert "port 4200" in lines(done, "note") and "port 4200" not in lines(done, "MISSING")
-    assert done.returncode == 1 and lines(done, "MISSING").endswith("→ python get_data.py")

@@ -33,6 +33,7 @@ class Database:
         try:
             if self.is_sqlite:
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+                Path(self.url.database).touch(0o600)  # it may hold secrets; a file that is there keeps its mode
             self.engine = sa.create_engine(self.url, pool_size=connections, max_overflow=0, pool_timeout=60,
                                            query_cache_size=2000,
                                            json_serializer=_json,

@@ -6,10 +6,55 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
 from slideqc.flags import HOME
 
 PLACE = "SLIDEQC_CHECK"  # names the folder of this check: slides in data, results in output, notes in notes.jsonl
+INSIDE = Path(__file__).parent / "inside"
+
+
+class Process:
+    """Python with these `words`, and whatever it starts: all of it is ended when the block is left."""
+
+    def __init__(self, words: list[str], folder: Path, surroundings: dict[str, str], notes: Path) -> None:
+        self._files = [notes.with_suffix(f".{what}") for what in ("said", "complained")]
+        with self._files[0].open("wb") as said, self._files[1].open("wb") as complained:
+            self._child = subprocess.Popen([sys.executable, *words], cwd=folder, env=surroundings, stderr=complained,
+                                           stdout=said, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self.end()
+
+    def status(self, patience: float = 0) -> int | None:
+        """Its exit status; None if it still runs after so many seconds."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._child.wait(patience)
+        return None
+
+    def words(self) -> list[str]:
+        """What it has said so far, and what it has complained of."""
+        return [file.read_text(encoding="utf-8", errors="replace") for file in self._files]
+
+    def end(self) -> None:
+        """End it, if it still runs, and the workers that it left."""
+        with suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(self._child.pid, signal.SIGKILL)
+            elif self._child.poll() is None:
+                subprocess.run(["taskkill", "/F", "/T", "/PID", str(self._child.pid)], capture_output=True,
+                               check=False)
+        self._child.wait()
+
+
+def additions(place: Path, *paths: Path) -> dict[str, str]:
+    """What the environment lacks for a process to keep to the folder of this check, with these folders on its path."""
+    before = (INSIDE, *paths, os.environ.get("PYTHONPATH"))
+    return {PLACE: str(place), "PYTHONPATH": os.pathsep.join(str(one) for one in before if one),
+            "PYTHONIOENCODING": "utf-8"}
 
 
 def run(words: list[str], script: Path, place: Path, timeout: float) -> tuple[int | None, str, str]:
@@ -17,32 +62,12 @@ def run(words: list[str], script: Path, place: Path, timeout: float) -> tuple[in
 
     The script's folder and the project's are on its path, wherever it lies, and its working folder is `place`.
     """
-    before = (Path(__file__).parent / "inside", script.parent, HOME, os.environ.get("PYTHONPATH"))
-    surroundings = os.environ | {PLACE: str(place), "PYTHONPATH": os.pathsep.join(str(one) for one in before if one),
-                                 "PYTHONIOENCODING": "utf-8"}
-    files = [place / "said.txt", place / "complained.txt"]
-    with files[0].open("wb") as said, files[1].open("wb") as complained:
-        child = subprocess.Popen([sys.executable, *words], cwd=place, env=surroundings, stdin=subprocess.DEVNULL,
-                                 stdout=said, stderr=complained, start_new_session=True)
-        try:
-            status = child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            _end(child)
-    return status, *(file.read_text(encoding="utf-8", errors="replace") for file in files)
+    surroundings = os.environ | additions(place, script.parent, HOME)
+    with Process(words, place, surroundings, place / "run") as child:
+        status = child.status(timeout)
+    return status, *child.words()
 
 
 def ending(status: int) -> str:
     """An exit status in words."""
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-
-
-def _end(child: subprocess.Popen) -> None:
-    """End the process, if it still runs, and the workers that it left."""
-    with suppress(OSError):
-        if hasattr(os, "killpg"):
-            os.killpg(child.pid, signal.SIGKILL)
-        elif child.poll() is None:
-            subprocess.run(["taskkill", "/F", "/T", "/PID", str(child.pid)], capture_output=True, check=False)
-    child.wait()

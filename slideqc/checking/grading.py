@@ -1,6 +1,7 @@
 """Checks an attendee's script for a step: runs it aside, and tells what is not right yet, one idea at a time."""
 
 import json
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -8,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from slideqc import drawing, results
-from slideqc.checking import aside, judging, scripted
+from slideqc.checking import aside, judging, scripted, served
 from slideqc.checking.attempt import SLIDES, VALUES
 from slideqc.checking.judging import Finding
 from slideqc.checking.steps import STEPS, hint
@@ -17,19 +18,24 @@ from slideqc.flags import HOME
 
 MASKS = ("tissue_seg.png", "blurry.png")
 SETTINGS = [word for name, value in VALUES.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-PACKAGES = {"prefect", "dask", "distributed", "numpy", "cv2", "slideqc", "solutions", "BaseImage"}
+PACKAGES = {"prefect", "dask", "distributed", "numpy", "cv2", "slideqc", "solutions", "BaseImage",
+            "workshop_server"}
 
 
 def check(number: int, script: Path, timeout: float) -> int:
     """Check `script` for a step, and say what was seen; returns the exit status."""
     step = STEPS[number]
+    for name in ("SIGTERM", "SIGHUP"):  # like Ctrl-C, so that a closed terminal ends the processes of the check too
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     print(f"step {number}, {step.title}: {script}\n", flush=True)
     with TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as place:
         finding = _seen(number, script.resolve(), timeout, Path(place).resolve())
     if finding is None:
         own = Path("my_flow.py") if script.resolve().parent == HOME / "solutions" else script
-        copy = own.with_name(f"{own.stem}_mapped.py")
-        print(f"\nstep {number} is done\nnext: {step.then.format(mine=script, copy=copy)}")
+        stem = own.stem.removesuffix("_server")
+        copies = {kind: own.with_name(f"{stem}_{kind}.py") for kind in ("server", "mapped")}
+        print(f"\nstep {number} is done\nnext: {step.then.format(mine=script, **copies)}")
         return 0
     where, which, text = hint(number, finding.idea)
     print(f"not yet  found:    {finding.found}\n         expected: {finding.expected}\n"
@@ -49,7 +55,8 @@ def _seen(number: int, script: Path, timeout: float, place: Path) -> Finding | N
         print(f"ok       {what}")
     for found in notes["finding"]:
         return Finding(*found)
-    truth = _truth(place) if notes["run"] else {}
+    on_server = STEPS[number].server and not broken_off
+    truth = _truth(place) if notes["run"] or on_server else {}
     left = _Left(place)
     for where, finding in judging.runs(notes["run"], truth, left, VALUES):
         if finding:
@@ -58,6 +65,12 @@ def _seen(number: int, script: Path, timeout: float, place: Path) -> Finding | N
     if broken_off:
         stage = notes["stage"][-1] if notes["stage"] else "starting"
         return Finding(broken_off.format(stage=stage), "a script that comes to its end", "end")
+    if on_server:
+        for what, finding in served.look(number, script, place, timeout, SETTINGS, VALUES, truth, left):
+            if finding:
+                return finding
+            print(f"ok       {what}", flush=True)
+        return None
     if finding := scripted.look(script, place, timeout, SETTINGS, notes["run"][0]["has"], truth, left):
         return finding
     print(f"ok       run as a script, {script.name} leaves what pipeline.py leaves")

@@ -143,13 +143,13 @@ def order(graph: Graph, step: int) -> Finding | None:
 
 
 def branch(graph: Graph, step: int) -> Finding | None:
-    """Does blurry_action stand in a case, and in step 3 in one for each slide?"""
+    """Does blurry_action stand in a case, and in a mapped flow in one for each slide?"""
     cases = set(graph.cases)
     if any(not cases & graph.before(slug) for slug in graph.slugs("blurry_action")):
         return Finding("no case holds blurry_action back, so it runs for every slide (an `if` is asked only once, "
                        "while the flow is built, and a task that has not run counts as true)",
                        "blurry_action inside a `case`", "case")
-    if step == 1:
+    if STEPS[step].files == "file_name":
         return None
     if any(edge.down in cases and not edge.mapped for edge in graph.edges):
         return Finding("the case stands outside apply_map: it compares the list of all answers with True, which is "
@@ -166,11 +166,9 @@ _NAMED: list[Check] = [("each step of the pipeline is a task", tasks),
 _ORDERED: Check = ("the blur step waits for the tissue step", order)
 _MAPPED: list[Check] = [("each step is mapped over the slides", mapped), ("what all slides share is unmapped", whole),
                         _ORDERED, ("a case for each slide decides about the rescan", branch)]
-GRAPH_CHECKS: dict[int, list[Check]] = {
-    1: [*_NAMED, _ORDERED, ("a case decides about the rescan", branch)],
-    3: [*_NAMED, *_MAPPED],
-    4: [*_NAMED, *_MAPPED],
-}  # steps 2 and 5 get theirs with the server
+_SERIAL: list[Check] = [*_NAMED, _ORDERED, ("a case decides about the rescan", branch)]
+GRAPH_CHECKS: dict[int, list[Check]] = {number: [*_NAMED, *_MAPPED] if step.files == "file_names" else _SERIAL
+                                        for number, step in STEPS.items()}
 
 
 def executor(value: object, base: type) -> Finding | None:
@@ -195,7 +193,7 @@ def runs(done: list[dict], truth: dict[str, dict], wrong: Callable[[str, str, bo
     """
     given = ", ".join(f"{name}={value!r}" for name, value in values.items())
     for number, run in enumerate(done):
-        yield run["where"], (_change(run) or _failure(run, alone=number > 0)
+        yield run["where"], (_change(run) or failure(run, alone=number > 0)
                              or _row_held_back(run) or _figures(run, truth, wrong, given)
                              or _branch_taken(run, truth) or _log(run))
 
@@ -208,7 +206,8 @@ def _change(run: dict) -> Finding | None:
     return None
 
 
-def _failure(run: dict, alone: bool) -> Finding | None:
+def failure(run: dict, alone: bool = False) -> Finding | None:
+    """What a task that failed is down to; `alone`: it did not fail in one process, with all the others."""
     for task, kind, message in run["failures"]:
         who = task or "the flow"
         if re.search("read-?only", message):

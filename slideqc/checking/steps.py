@@ -14,7 +14,7 @@ class Step(NamedTuple):
     solution: str
     hints: dict[str, str]   # by the idea that the hint is about, in the order of the README
     then: str
-    server: bool = False    # is a server needed? Then check.py cannot judge it yet
+    server: bool = False    # does it send its runs to a server?
 
 
 STEPS = {
@@ -45,16 +45,31 @@ STEPS = {
                   "arguments that each task gets with check_slide() in pipeline.py.",
         "end": "Run the script itself with python: where it hangs, Ctrl-C shows the line; where it crashes, look at "
                "what it did last. If it is only slow, --timeout gives it more seconds.",
-    }, "step 2 sends this flow to a server; without one, copy {mine} to {copy}, and go on with step 3 in it: "
-       "python check.py 3 {copy}"),
+    }, "step 2: copy {mine} to {server}, send its flow to a server, then: python check.py 2 {server}"),
     2: Step("the flow goes to a server", "file_name", "solutions/pipeline_prefect_server.py", {
-        "register": "flow.register(project_name=…) tells the server about the flow and returns its id. The project "
-                    "has to exist already.",
+        "register": "flow.register(project_name=…) tells the server about the flow, and returns the id that it has "
+                    "there. Nothing runs yet.",
+        "project": "The server keeps flows in projects, and a project has to be there before a flow is: "
+                   "`prefect create project`, once, on each server.",
+        "once": "Each call of flow.register() makes a new version of the flow, with an id of its own, and archives the "
+                "one before. One version will do for any number of runs.",
         "client": "prefect.Client() is the line to the server: create_flow_run takes the flow's id, a name for the "
-                  "run, and the parameters of this one file.",
+                  "run, and the parameters of this one file. It stands where flow.run() stood.",
+        "parameters": "A run knows nothing of your script but its parameters: all that flow.run() was given, as text, "
+                      "numbers or lists, with paths that hold from any folder.",
+        "module": "The agent's process loads the flow, and looks for its modules in the working folder. "
+                  "flow.run_config = LocalRun(working_dir=…), from prefect.run_configs, set before the flow is "
+                  "registered, says which folder that is.",
         "agent": "The server only keeps the books. Runs stay Scheduled until an agent, started in another terminal, "
-                 "picks them up.",
-    }, "step 3", server=True),
+                 "picks them up, and an agent takes only runs whose labels it has, each of them.",
+        "wait": "create_flow_run() returns at once: when your loop is done, nothing is checked yet. servers.leave() "
+                "says where the runs can be watched; servers.follow(), for --wait, waits, and makes the table.",
+        "server": "`python -m workshop_server`, in a terminal of its own, is the server, and `prefect backend server` "
+                  "tells Prefect to use it. Its address is in Prefect's settings, and in no script.",
+        "script": "main() stays as it is but for its loop and its end: it takes the flags, registers the flow, asks "
+                  "for the runs, and returns what servers.leave() or servers.follow() gives. Run the script with "
+                  "python to see it stumble.",
+    }, "step 3: copy your script of step 1 to {mapped}, map its flow, then: python check.py 3 {mapped}", True),
     3: Step("the flow is mapped over the slides", "file_names", "solutions/pipeline_prefect_parallel.py", {
         "files": "The loop over the files goes: the flow has one Parameter, file_names, and is given the whole list.",
         "map": "task.map(…) makes one copy of the task for each element of what it is given. Once a step is mapped, "
@@ -75,18 +90,20 @@ STEPS = {
                   "copy, or keeps in a global variable, the next task never sees.",
         "run": "A process may import your script anew. What must happen only once stands under "
                "`if __name__ == \"__main__\":`.",
-    }, "step 5 sends the mapped flow to a server; without one, compare how long the executors take"),
+    }, "step 5: copy {mine} to {server}, send its flow to a server, then: python check.py 5 {server}"),
     5: Step("the mapped flow goes to a server", "file_names", "solutions/pipeline_prefect_parallel_server.py", {
-        "register": "As in step 2: register, then create a run. The executor travels with the flow.",
-        "parameters": "file_names is a list here too: a parameter may be anything that JSON can say.",
-        "once": "The list of files is one parameter, so one flow run does for all slides.",
-    }, "the end of the workshop", server=True),
+        "register": "As in step 2: register, then ask for a run. The executor travels with the flow, so set it before "
+                    "the flow is registered.",
+        "parameters": "A run knows nothing of your script but its parameters: all that flow.run() was given. "
+                      "file_names is a list here too: a parameter may be anything that JSON can say.",
+        "files": "The list of files is one parameter, so one flow run does for all slides: no loop.",
+    }, "the end of the workshop", True),
 }
 
 
 def hint(step: int, idea: str) -> tuple[int, int, str]:
     """The hint about an idea: the step it is from, its number there, its text; another step's if need be."""
-    for number in (step, 3, 1, 4):
+    for number in {2: (2, 1, 4), 5: (5, 2, 3, 1, 4)}.get(step, (step, 3, 1, 4)):
         if idea in (hints := STEPS[number].hints):
             return number, list(hints).index(idea) + 1, hints[idea]
     raise KeyError(idea)

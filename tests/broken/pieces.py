@@ -20,6 +20,7 @@ from solutions.pipeline_prefect import (
     load_image,
     tissue_segmentation_simple,
 )
+from solutions.pipeline_prefect_server import RUN_CONFIG
 
 
 def parameters(**own: object) -> SimpleNamespace:
@@ -66,3 +67,17 @@ def main(flow: Flow, in_the_loop: Callable[[Flow, str, Namespace], None]) -> int
     for file_name in run.slides:
         in_the_loop(flow, file_name, options)
     return run.finish()
+
+
+def given(options: Namespace) -> dict:
+    """All that each flow run is given beside its slide."""
+    return {"output": str(options.output), **flags.parameters(options)}
+
+
+def send(flow: Flow, ask: Callable[[Flow, list[str], Namespace], None]) -> int:
+    """The main() of step 2, which asks the server for what the script asks for."""
+    options = flags.parser(__doc__).parse_args()
+    run = Run(options)
+    flow.run_config = RUN_CONFIG
+    ask(flow, run.slides, options)
+    return 0

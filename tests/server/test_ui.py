@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -611,6 +612,19 @@ def log_in(page: object, site: Site, key: str, path: str = "") -> None:
     page.goto(site.url + path)
     page.get_by_label("Your API key").fill(key)
     page.get_by_role("button", name="Log in").click()
+
+
+def test_a_key_that_is_taken_back_closes_its_pages(room: tuple, browser: object) -> None:
+    site, key = room
+    with watched(browser) as page:
+        log_in(page, site, key("Ada"))
+        expect(page).to_have_url(f"{site.url}/ada")
+        file = Path(site.server.arguments[1])  # the instructor takes Ada's entry out of it
+        kept = json.loads(file.read_text())
+        kept["keys"] = [entry for entry in kept["keys"] if entry["slug"] != "ada"]
+        file.write_text(json.dumps(kept))
+        page.goto(f"{site.url}/ada")
+        expect(page.get_by_label("Your API key")).to_be_visible()
 
 
 def test_key_opens_the_pages_of_its_tenant_alone(room: tuple, browser: object) -> None:

@@ -67,7 +67,8 @@ class Keys:
         request = Request(scope)
         request.state.tenant = None
         if self.server.keys is not None:
-            request.state.tenant = scope["app"].state.sessions.tenant(page.token(request))
+            key = scope["app"].state.sessions.key(page.token(request))
+            request.state.tenant = key and self.server.keys.tenant(key)  # a key may be taken back meanwhile
             if request.state.tenant is None and scope["path"] not in OPEN and not scope["path"].startswith("/static/"):
                 await _log_in_first(request)(scope, receive, send)
                 return

@@ -26,11 +26,11 @@ async def enter(request: Request) -> Response:
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
     address = request.client.host if request.client else ""
     try:
-        tenant = await run_in_threadpool(server.keys.admit, key, address)
+        await run_in_threadpool(server.keys.admit, key, address)
     except UnauthenticatedError as error:
         return _asking(request, wanted, str(error).partition(":")[0], HTTPStatus.UNAUTHORIZED)
     response = RedirectResponse(wanted, HTTPStatus.SEE_OTHER)
-    response.set_cookie(sessions.COOKIE, request.app.state.sessions.open(tenant), httponly=True, samesite="strict",
+    response.set_cookie(sessions.COOKIE, request.app.state.sessions.open(key), httponly=True, samesite="strict",
                         secure=request.url.scheme == "https", path="/", max_age=sessions.LIFETIME)
     return response
 

@@ -1,4 +1,4 @@
-"""Who has logged in: random tokens in memory, each for the tenant whose key was given."""
+"""Who has logged in: random tokens in memory, each for the key that was given, and no longer good than that."""
 
 import hashlib
 import secrets
@@ -18,23 +18,23 @@ class Sessions:
         self._lock = threading.Lock()
         self._known: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
 
-    def open(self, tenant_id: str) -> str:
-        """A new session of the tenant's; returns the token for the cookie."""
+    def open(self, key: str) -> str:
+        """A new session; returns the token for the cookie."""
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._known[_hash(token)] = (tenant_id, time.monotonic() + LIFETIME)
+            self._known[_hash(token)] = (key, time.monotonic() + LIFETIME)
             while len(self._known) > MOST:
                 self._known.popitem(last=False)
         return token
 
-    def tenant(self, token: str | None) -> str | None:
-        """The tenant of a session that has not ended; None for any other token."""
+    def key(self, token: str | None) -> str | None:
+        """The key that opened a session which has not ended; None for any other token."""
         with self._lock:
-            tenant_id, end = self._known.get(_hash(token or ""), (None, 0.0))
-            if tenant_id is not None and end < time.monotonic():
+            key, end = self._known.get(_hash(token or ""), (None, 0.0))
+            if key is not None and end < time.monotonic():
                 del self._known[_hash(token)]
-                tenant_id = None
-        return tenant_id
+                key = None
+        return key
 
     def close(self, token: str | None) -> None:
         with self._lock:

@@ -1,0 +1,175 @@
+"""The measurements behind scaling.md, made on your machine.
+
+    python docs/scaling_measured.py flow --sizes 8 100 1000 2000           the mapped flow with empty tasks, on threads
+    python docs/scaling_measured.py flow --executor distributed --batch 500    on a cluster, 500 slides a flow run
+    python docs/scaling_measured.py table --sizes 100 1000 10000           results.csv and report.html of so many rows
+    python docs/scaling_measured.py slide data/*.svs                       what a slide reads, writes and takes
+
+Each size is a process of its own. Seconds depend on what else the machine does, which the load tells; CPU seconds of
+the flow's process hardly do. Reads /proc, so Linux only.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(HOME))
+
+from slideqc import flags, results  # noqa: E402
+
+PICTURE = "data:image/jpeg;base64," + 28_000 * "A"  # about what a small picture of a slide of full size takes
+
+
+def flow(sizes: list[int], executor: str, batch: int) -> None:
+    """Time the mapped flow with its tasks emptied."""
+    print("| slides | executor | batch | s | ms/slide | CPU ms/slide | flow MB | scheduler MB | load |\n"
+          "|---|---|---|---|---|---|---|---|---|", flush=True)
+    for size in sizes:
+        with cluster(2) if executor == "distributed" else ExitStack() as started:
+            address, pid = started if executor == "distributed" else (None, None)
+            order = json.dumps({"size": size, "executor": executor, "batch": batch or size, "address": address})
+            done = subprocess.run([sys.executable, __file__, "one-flow", order], capture_output=True, text=True,
+                                  check=True, env=os.environ | {"PREFECT__LOGGING__LEVEL": "WARNING"})
+            told = json.loads(done.stdout.splitlines()[-1])
+            seen = f"{held(pid):.0f}" if pid else ""
+        print("|", " | ".join([str(size), executor, str(batch or "–"), f"{told['seconds']:.1f}",
+                               *(f"{1000 * told[name] / size:.1f}" for name in ("seconds", "cpu")),
+                               f"{told['memory']:.0f}", seen, f"{os.getloadavg()[0]:.1f}"]), "|", flush=True)
+
+
+def one_flow(size: int, executor: str, batch: int, address: str | None) -> None:
+    """The same, in this process; prints what it took, as JSON."""
+    from slideqc.comparing.emptied import empty
+    from solutions.pipeline_prefect_parallel import choose_executor, define_flow
+    mapped = empty(define_flow())
+    mapped.executor = choose_executor(executor, 2, address)
+    names = [f"/archive/2026/11/slide-{number:07}.svs" for number in range(size)]
+    began, cpu = time.perf_counter(), time.process_time()
+    for start in range(0, size, batch):
+        if not mapped.run(file_names=names[start:start + batch]).is_successful():
+            sys.exit("the flow failed")
+    print(json.dumps({"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu, "memory": peak()}))
+
+
+@contextmanager
+def cluster(workers: int) -> Iterator[tuple[str, int]]:
+    """A scheduler and so many workers, each a process in a folder of its own; the address, the scheduler's process."""
+    with ExitStack() as ends:
+        base = Path(ends.enter_context(tempfile.TemporaryDirectory()))
+        env = os.environ | {"PYTHONPATH": str(HOME)}
+
+        def start(name: str, *arguments: str) -> subprocess.Popen:
+            (base / name).mkdir()
+            command = [sys.executable, "-m", "dask", *arguments]
+            process = subprocess.Popen(command, cwd=base / name, env=env, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            ends.callback(process.wait)
+            ends.callback(process.terminate)
+            return process
+
+        known = base / "scheduler.json"
+        scheduler = start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+                          "--scheduler-file", str(known))
+        while not known.exists() or not known.read_text():
+            time.sleep(0.1)
+        address = json.loads(known.read_text())["address"]
+        for number in range(workers):
+            start(f"worker-{number}", "worker", address, "--nthreads", "1", "--no-dashboard")
+        yield address, scheduler.pid
+
+
+def table(sizes: list[int]) -> None:
+    """Time results.assemble over rows that hold pictures."""
+    print("| rows | s | ms/row | peak MB | report.html MB | load |\n|---|---|---|---|---|---|", flush=True)
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            for number in range(size):
+                results.save_row(folder, f"slide-{number:07}.svs", "ok", base_mag=40, width=5750, height=4114,
+                                 tissue_fraction=0.4, percent_blurry=number / size,
+                                 pictures={"slide": PICTURE, "overlay": PICTURE})
+            done = subprocess.run([sys.executable, __file__, "one-table", folder], capture_output=True, text=True,
+                                  check=True)
+            seconds, memory, report = map(float, done.stdout.split())
+        print(f"| {size} | {seconds:.1f} | {1000 * seconds / size:.2f} | {memory:.0f} | {report:.0f} | "
+              f"{os.getloadavg()[0]:.1f} |", flush=True)
+
+
+def one_table(folder: Path) -> None:
+    """The same for the rows in `folder`, in this process; prints seconds, and megabytes of memory and of the page."""
+    began = time.perf_counter()
+    results.assemble(folder)
+    print(time.perf_counter() - began, peak(), (folder / "report.html").stat().st_size / 1e6)
+
+
+def slides(paths: list[Path]) -> None:
+    """What pipeline.py's steps read of each slide, write for it, and take."""
+    import pipeline
+    print("| slide | MB | read MB | written MB | pictures MB | row KB | CPU s | load |\n"
+          "|---|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        output, ask = Path(folder), vars(flags.parser("").parse_args([]))
+        for number, path in enumerate([paths[0], *paths]):
+            began, before = time.process_time(), transferred("self")
+            pipeline.check_slide(str(path), output=folder, **{name: ask[name] for name in flags.PARAMETERS})
+            cpu, after = time.process_time() - began, transferred("self")
+            row = (output / f"{path.name}{results.ROW_FILE}").stat().st_size
+            pictures = sum((output / f"{path.name}{kind}").stat().st_size for kind in results.PICTURES)
+            sizes = [path.stat().st_size, after[0] - before[0], after[1] - before[1], pictures]
+            if number:  # the first slide comes twice: the first time, it has imports to wait for
+                print("|", " | ".join([path.name, *(f"{size / 1e6:.2f}" for size in sizes), f"{row / 1e3:.0f}",
+                                       f"{cpu:.2f}", f"{os.getloadavg()[0]:.1f}"]), "|", flush=True)
+
+
+def transferred(pid: str) -> tuple[int, int]:
+    """Bytes that a process has read and written so far."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    told = {name: int(value) for name, _, value in (line.partition(":") for line in lines)}
+    return told["rchar"], told["wchar"]
+
+
+def held(pid: int) -> float:
+    """The greatest memory of a process, megabytes."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1e3
+
+
+def peak() -> float:
+    """The greatest memory of this process, megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for name in ("flow", "table"):
+        kinds.add_parser(name).add_argument("--sizes", type=int, nargs="+", default=[8, 100, 1000])
+    kinds.choices["flow"].add_argument("--executor", choices=["local", "threads", "distributed"], default="threads")
+    kinds.choices["flow"].add_argument("--batch", type=int, default=0, help="slides a flow run (0: all in one)")
+    kinds.add_parser("slide").add_argument("paths", type=Path, nargs="+")
+    kinds.add_parser("one-flow").add_argument("order", type=json.loads)
+    kinds.add_parser("one-table").add_argument("folder", type=Path)
+    options = parser.parse_args()
+    if options.kind == "flow":
+        flow(options.sizes, options.executor, options.batch)
+    elif options.kind == "table":
+        table(options.sizes)
+    elif options.kind == "slide":
+        slides(options.paths)
+    elif options.kind == "one-flow":
+        one_flow(**options.order)
+    else:
+        one_table(options.folder)
+
+
+if __name__ == "__main__":
+    main()

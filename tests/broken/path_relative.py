@@ -1,0 +1,19 @@
+"""2: was given output='results', and the agent, which runs it, has another working folder"""
+
+import sys
+
+import pieces
+from prefect import Client
+
+from solutions.pipeline_prefect import define_flow
+
+
+def ask(flow, slides, options):
+    flow_id = flow.register(project_name="Image QC")
+    for file_name in slides:
+        parameters = pieces.given(options) | {"file_name": file_name, "output": options.output.name}
+        Client().create_flow_run(flow_id=flow_id, parameters=parameters)
+
+
+if __name__ == "__main__":
+    sys.exit(pieces.send(define_flow(), ask))

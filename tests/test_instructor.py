@@ -1,0 +1,118 @@
+"""The commands of docs/instructor.md, run in their order in a copy of the repository; and the room at a small scale.
+
+What is put in their place: ports, addresses, folders, and the key for KEY. Three commands are shortened: of the
+packages a few are fetched and installed, compare.py compares one row, on the slides at hand, and two seats have keys.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_readme import shell
+
+from conftest import HOME, REAL, environment
+
+GUIDE = (HOME / "docs" / "instructor.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
+FEW = "-c constraints.txt\npooch\nrequests\ntqdm\n"  # what get_data.py needs
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="these are the commands for Linux and macOS")
+
+
+@pytest.fixture
+def copy(tmp_path: Path, real_slide: Path, small_slides: Path) -> Path:
+    """The repository as the instructor has it: with slides in data/, and under git."""
+    folder = tmp_path / "workshop"
+    ours = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(["git", *ours], cwd=HOME, capture_output=True, check=True).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (HOME / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(HOME / name, folder / name)
+    shutil.copytree(small_slides, folder / "data")
+    shutil.copy2(real_slide, folder / "data" / REAL)
+    (folder / "requirements.txt").write_text(FEW, encoding="utf-8")
+    me = ["-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "commit.gpgsign=false"]
+    for command in (["init", "--quiet"], ["add", "--all"], [*me, "commit", "--quiet", "--no-verify", "-m", "all"]):
+        subprocess.run(["git", *command], cwd=folder, check=True, env=environment(tmp_path))
+    return folder
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def in_the_background(block: str, stem: str, port: str) -> str:
+    """A block whose last command has a terminal of its own, and $`stem` its id; it goes on once the port answers."""
+    return f"{block.rstrip()} >../{stem}.txt 2>&1 &\n{stem}=$!\n" + (
+        f"until (: </dev/tcp/127.0.0.1/{port}) 2>&-; do kill -0 ${stem} || cat ../{stem}.txt; sleep 0.1; done\n"
+        if port else "")
+
+
+def arranged(copy: Path) -> str:
+    """All blocks as one script, each where a person would type it."""
+    own, own_pages, room, room_pages, handout = (free_port() for _ in range(5))
+    slides = f"--generate 0 --dest '{copy / 'data'}'"  # the two of full size would take a minute
+    script = ["trap 'kill $(jobs -p) 2>&-' EXIT",
+              f"export PREFECT__SERVER__ENDPOINT=http://127.0.0.1:{own}"]
+    for block in BLOCKS:
+        block = block.replace("python get_data.py\n", f"python get_data.py {slides}\n")
+        block = block.replace("compare.py --quick", "compare.py --quick --folder data --rows python-serial --repeats 1")
+        block = block.replace("seq -w 1 30", "seq -w 9 10")
+        block = block.replace("--key KEY", "--key $(sed -n 's/.*--key //p' ../room/slips.txt | head -1)")
+        block = block.replace("0.0.0.0", "127.0.0.1").replace("192.168.0.7:4200", f"127.0.0.1:{room}")
+        block = block.replace("192.168.0.7:8080", f"127.0.0.1:{room_pages}")
+        block = block.replace("8000", handout).replace("192.168.0.7", "127.0.0.1")
+        if block.startswith("python -m workshop_server --host"):
+            block = in_the_background(f"{block.rstrip()} --port {room} --ui-port {room_pages}", "room", room)
+        elif block.startswith("python -m workshop_server"):
+            block = in_the_background(f"{block.rstrip()} --port {own} --ui-port {own_pages}", "own", own)
+        elif "-m http.server" in block:
+            block = in_the_background(block, "handout", handout)
+        elif "prefect agent" in block:
+            block = in_the_background(block, "agent", "")
+        elif "curl -O" in block:  # an attendee, in a folder and a shell of their own
+            block = f"mkdir ../attendee\n(cd ../attendee\n{block})\n"
+        elif block.startswith("rm "):
+            block = f"kill $room\nwait $room || true\n{block}"
+        script.append(block)
+    return "\n".join(script)
+
+
+def test_the_commands_in_their_order(copy: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    script = arranged(copy)
+    assert "192.168" not in script and "0.0.0.0" not in script
+    said = shell(copy, script, {"PATH": path, "PREFECT__CLOUD__HEARTBEAT_MODE": "thread"})
+    for words in ("ready", "step 1 is done", "submitted: 1 flow run", "Python, serial", '{"status":"ok"}',
+                  "tenant 'seat-09'", "Image QC created", f"{REAL}: 1.9 MB from 127.0.0.1", "Logged out",
+                  "Backend switched to server"):
+        assert words in said, words
+    for left in ("output/report.html", "output/comparison/comparison.png", "../attendee/workshop/get_data.py"):
+        assert (copy / left).exists(), left
+    assert len(list((copy.parent / "handout" / "wheels").glob("*.whl"))) >= 3
+    assert not (copy.parent / "room").exists()
+
+
+def test_the_load_of_a_room_can_be_measured() -> None:
+    """Three attendees, at the pace of fast ones: every answer is as it was recorded."""
+    done = subprocess.run(
+        [sys.executable, HOME / "tests" / "server" / "room.py", "--attendees", "3", "--idle", "1", "--within", "1",
+         "--session", "3"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all at once" in done.stdout
+
+
+def test_links_lead_somewhere() -> None:
+    headings = {re.sub(r"[^\w\- ]", "", line.lstrip("# ")).strip().lower().replace(" ", "-")
+                for line in GUIDE.splitlines() if line.startswith("#")}
+    for target in re.findall(r"\]\(([^)\s]+)\)", GUIDE):
+        found = target.removeprefix("#") in headings if target.startswith("#") else (HOME / "docs" / target).exists()
+        assert found, target

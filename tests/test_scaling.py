@@ -1,0 +1,187 @@
+"""Beyond one machine: a scheduler and two workers, in folders of their own, sharing nothing but files and addresses."""
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from conftest import HOME, environment, files, table
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="ends processes as POSIX systems do")
+
+MAPPED = "solutions/pipeline_prefect_parallel.py"
+GUIDE = (HOME / "docs" / "scaling.md").read_text(encoding="utf-8")
+PATIENCE = 60   # seconds, for anything that is short on an idle machine
+TOLD_AFTER = 90  # seconds, at most, until a lost scheduler is told: Dask itself tries again for 30
+
+
+class Cluster:
+    """The scheduler and the workers, as the guide starts them: all they know of the flow is on their Python path."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.processes = {}
+        self.start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", self.port, "--no-dashboard")
+        self.wait_for(self.listens, "the scheduler does not listen")
+        for name in ("one", "two"):
+            self.start(name, "worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+        self.wait_for(lambda: self.said("scheduler").count("Register worker") == 2, "the workers do not register")
+
+    def start(self, name: str, *arguments: object) -> None:
+        """Start one of them, in a folder of its own, with its log in it."""
+        folder = self.base / name
+        folder.mkdir()
+        env = environment(folder) | {"PYTHONPATH": str(HOME)}
+        with (folder / "log").open("wb") as log:
+            self.processes[name] = subprocess.Popen([sys.executable, "-m", "dask", *map(str, arguments)], cwd=folder,
+                                                    env=env, stdout=log, stderr=log)
+
+    def listens(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
+
+    def said(self, name: str) -> str:
+        return (self.base / name / "log").read_text(encoding="utf-8", errors="replace")
+
+    def kill(self, name: str) -> None:
+        """As kill -9 does."""
+        self.processes[name].send_signal(signal.SIGKILL)
+        self.processes[name].wait(PATIENCE)
+
+    @staticmethod
+    def wait_for(condition: Callable[[], object], otherwise: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, otherwise
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait(PATIENCE)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    base = tmp_path / "cluster"
+    base.mkdir()
+    started = Cluster(base)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def slides(small_slides, tmp_path_factory):
+    """Sixty slides, which are three under many names: long enough to be met in the middle."""
+    folder = tmp_path_factory.mktemp("sixty")
+    for number in range(60):
+        os.link(small_slides / f"small-{number % 3 + 1}.svs", folder / f"slide-{number:02}.svs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(slides, tmp_path_factory):
+    """What pipeline.py leaves of them."""
+    import pipeline
+    output = tmp_path_factory.mktemp("plain")
+    assert pipeline.main(["--folder", str(slides), "--output", str(output)]) == 0
+    return output
+
+
+@pytest.fixture
+def started(cluster, slides, tmp_path) -> Iterator[Callable[[], tuple]]:
+    """The mapped flow on the cluster, met after its first result and long before its last."""
+    output = tmp_path / "output"
+    with (tmp_path / "said").open("wb") as said, (tmp_path / "complained").open("wb") as complained:
+        process = subprocess.Popen([sys.executable, HOME / MAPPED, "--folder", slides, "--output", output,
+                                    "--executor", "distributed", "--scheduler-address", cluster.address],
+                                   cwd=tmp_path, env=environment(tmp_path), stdout=said, stderr=complained)
+    cluster.wait_for(lambda: list(output.glob("*_tissue_seg.png")), "no result came")
+    yield process
+    if process.poll() is None:
+        process.kill()
+        process.wait(PATIENCE)
+
+
+def test_workers_elsewhere_leave_the_same_bytes(cluster, slides, plain, run, tmp_path):
+    done = run(MAPPED, "--folder", slides, "--output", tmp_path / "output", "--executor", "distributed",
+               "--scheduler-address", cluster.address)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert files(tmp_path / "output") == files(plain)
+    for name in ("one", "two"):
+        assert "save_result" in cluster.said(name), f"the worker {name} had no part in it"
+
+
+def test_a_killed_worker_costs_a_recomputation(cluster, started, plain, tmp_path):
+    cluster.kill("one")
+    assert len(list((tmp_path / "output").glob("*_qc.json"))) < 60, "too late to be in the middle"
+    assert started.wait(PATIENCE * 3) == 0, (tmp_path / "complained").read_text()
+    assert files(tmp_path / "output") == files(plain)
+    assert "Traceback" not in (tmp_path / "said").read_text() + (tmp_path / "complained").read_text()
+
+
+def test_a_lost_scheduler_is_one_line(cluster, started, tmp_path):
+    cluster.kill("scheduler")
+    assert started.wait(TOLD_AFTER) == 1
+    complained, said = (tmp_path / "complained").read_text(), (tmp_path / "said").read_text()
+    assert len(complained.splitlines()) == 1 and cluster.address in complained and "broke off" in complained
+    assert "Traceback" not in said, said[-5000:]
+    rows = table(tmp_path / "output").values()
+    unchecked = [row for row in rows if row["status"] == "failed"]
+    assert len(rows) == 60 and unchecked
+    assert all(row["error"] == f"{row['file_name']} was not checked: its run broke off" for row in unchecked)
+    assert not list((tmp_path / "output").glob(".*.part"))
+
+
+def test_many_slides_come_in_batches(slides, plain, tmp_path, monkeypatch):
+    """What one flow run takes is bounded; the table is one all the same."""
+    from slideqc import flows
+    from solutions import pipeline_prefect_parallel
+    monkeypatch.setattr(flows, "BATCH", 25)
+    assert [len(batch) for batch in flows.batches(list(range(60)))] == [25, 25, 10]
+    assert pipeline_prefect_parallel.main(["--folder", str(slides), "--output", str(tmp_path), "--workers", "2"]) == 0
+    assert files(tmp_path) == files(plain)
+
+
+def test_the_table_takes_no_more_memory_for_the_pictures_of_many_slides(tmp_path):
+    import tracemalloc
+
+    from slideqc import results
+    for number in range(200):
+        results.save_row(tmp_path, f"{number}.svs", "failed", error="-", pictures={"slide": "A" * 100_000})
+    tracemalloc.start()
+    try:
+        results.read_rows(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000, "the pictures of all rows are in memory at once"
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_guide_s_commands_run(cluster, slides, plain, tmp_path):
+    """Those for one machine as they stand; the cluster's are what this file does, and must name the same programs."""
+    blocks = re.findall(r"```sh\n(.*?)```", GUIDE.replace("\\\n", " "), re.DOTALL)
+    commands = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    flows = [command for command in commands if command[:2] == ["python", MAPPED]]
+    assert flows and any(command[:2] == ["dask", "worker"] for command in commands)
+    for number, command in enumerate(flows):
+        output = tmp_path / str(number)
+        here = {"/shared/slides": str(slides), "/shared/output": str(output), "tcp://192.168.0.7:8786": cluster.address}
+        done = subprocess.run([sys.executable, *(here.get(word, word) for word in command[1:])], cwd=HOME,
+                              capture_output=True, text=True, env=environment(tmp_path), timeout=300)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+        assert files(output) == files(plain)
