@@ -107,8 +107,14 @@ def assemble(output: Path) -> list[dict]:
     while rows != (rows := read_rows(output)):
         write_output(output / "results.csv", _csv(rows))
         write_output(output / "report.html",
-                     report.render(rows, lambda row: _read(output / f"{row['file_name']}{ROW_FILE}")["pictures"]))
+                     report.render(rows, lambda row: _pictures(output, row)))
     return rows
+
+
+def _pictures(output: Path, row: dict) -> dict[str, str]:
+    """The row's small pictures; none where another run has written the slide's row since, which is looked at anew."""
+    now = _read(output / f"{row['file_name']}{ROW_FILE}")
+    return now["pictures"] if all(now[column] == row[column] for column in COLUMNS) else {}
 
 
 def _csv(rows: list[dict]) -> str:

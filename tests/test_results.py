@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from conftest import files, table
-from slideqc import results
+from slideqc import report, results
+from slideqc.errors import SlideError
 
 ODD_NAMES = ["with space.svs", "100%25.svs", "quote's.svs", "größe-玻片.svs", "a<b>&amp;.svs", 'say "cheese".svs',
              "semi;colon,.svs"]
@@ -185,3 +186,19 @@ def test_runs_that_end_together_lose_no_row(tmp_path):
             process.join()
         assert len(table(output)) == 8
         assert (output / "report.html").read_text().count("<article") == 8
+
+
+def test_a_row_that_changes_while_the_report_is_written(tmp_path, monkeypatch):
+    """A slide that failed is checked again by another run: the report shows its last row, with the pictures."""
+    results.save_failure(tmp_path, "a.svs", SlideError("a.svs: the drive hiccuped"))
+    render = report.render
+
+    def meanwhile(rows, pictures_of):
+        results.save_row(tmp_path, "a.svs", "ok", base_mag=20, width=2, height=1, tissue_fraction=0.5,
+                         percent_blurry=0, pictures={"slide": "data:,", "overlay": "data:,"})
+        return render(rows, pictures_of)
+
+    monkeypatch.setattr(report, "render", meanwhile)
+    assert results.assemble(tmp_path)[0]["status"] == "ok"
+    page = (tmp_path / "report.html").read_text()
+    assert "a.svs as scanned" in page and "hiccuped" not in page and table(tmp_path)["a.svs"]["status"] == "ok"
