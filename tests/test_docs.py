@@ -29,6 +29,7 @@ RUN_BY = {
     "README.md": "tests/test_readme.py",
     "docs/instructor.md": "tests/test_instructor.py",
     "docs/qc.md": "tests/test_docs_qc.py",
+    "docs/scaling.md": "tests/test_scaling.py",
     "workshop_server/README.md": "tests/server/test_operations.py",
 }
 LANGUAGES = {"sh", "console", "powershell", "text", "python", "pycon", "diff", "toml", "yaml", "json", "csv", "graphql"}
