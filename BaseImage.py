@@ -11,6 +11,7 @@ a few hundred bytes, and each of them opens the slide anew when it needs pixels.
 leaves for the next lies in the `output` folder, beside each other under the slide's name.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,12 @@ class BaseImage:
         """The whole slide as RGB, uint8 (height, width, 3), read-only; unscanned parts in the background colour."""
         return reading.read_picture(self.path, self.facts, self.plan(image_work_size))
 
-    def save(self, kind: str, picture: np.ndarray) -> None:
-        """Write a picture to `<output>/<slide>_<kind>`; the ending of `kind` is the format."""
-        write_whole(self.output / f"{self.name}_{kind}", drawing.encode(kind, picture))
+    def save(self, kind: str, picture: np.ndarray, small: Iterable[np.ndarray] = ()) -> None:
+        """Write a picture to `<output>/<slide>_<kind>`; the ending of `kind` is the format.
+
+        A JPEG carries thumbnails of the pictures in `small`, for the report.
+        """
+        write_whole(self.output / f"{self.name}_{kind}", drawing.encode(kind, picture, small))
 
     def load_mask(self, kind: str) -> np.ndarray:
         """The mask that an earlier step saved, uint8 (height, width), 0 or 255."""
@@ -66,9 +70,6 @@ class BaseImage:
         return drawing.decode_mask(path.read_bytes())
 
     def describe(self, image_work_size: str) -> dict:
-        """What the results say of the slide, whatever was found: sizes in pixels, small pictures for the report."""
+        """What the results say of the slide, whatever was found: sizes in pixels, and what is odd about it."""
         _, _, width, height = self.plan(image_work_size)
-        overlay = drawing.decode((self.output / f"{self.name}_overlay.jpg").read_bytes())
-        return {"base_mag": self.base_mag, "width": width, "height": height, "warnings": self.warnings,
-                "pictures": {"slide": drawing.thumbnail(self.picture(image_work_size)),
-                             "overlay": drawing.thumbnail(overlay)}}
+        return {"base_mag": self.base_mag, "width": width, "height": height, "warnings": self.warnings}

@@ -83,7 +83,8 @@ def identifyBlurryRegions(image: BaseImage, image_work_size: str, blur_radius: f
     tissue = image.load_mask("tissue_seg.png")
     blurry = blurry_mask(rgb, tissue, blur_radius, blur_threshold)
     image.save("blurry.png", blurry)
-    image.save("overlay.jpg", drawing.overlay(rgb, tissue, blurry))
+    overlay = drawing.overlay(rgb, tissue, blurry)
+    image.save("overlay.jpg", overlay, small=(rgb, overlay))
     area = cv2.countNonZero(tissue)
     return cv2.countNonZero(blurry) / area if area else None
 

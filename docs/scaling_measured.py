@@ -21,12 +21,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
+
 HOME = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HOME))
 
-from slideqc import flags, results  # noqa: E402
+from slideqc import drawing, flags, results  # noqa: E402
 
-PICTURE = "data:image/jpeg;base64," + 28_000 * "A"  # about what a small picture of a slide of full size takes
+SMALL = 21_000  # bytes: about what a small picture of a slide of full size takes
 
 
 def flow(sizes: list[int], executor: str, batch: int) -> None:
@@ -88,14 +90,20 @@ def cluster(workers: int) -> Iterator[tuple[str, int]]:
 
 
 def table(sizes: list[int]) -> None:
-    """Time results.assemble over rows that hold pictures."""
+    """Time results.assemble over rows and overlays that carry small pictures."""
+    blank = np.zeros((8, 8, 3), np.uint8)
+    overlay = drawing.encode("overlay.jpg", blank)
+    after = 4 + int.from_bytes(overlay[4:6], "big")
+    comment = drawing.COMMENT + (SMALL + 2).to_bytes(2, "big") + SMALL * b"A"
+    overlay = overlay[:after] + 2 * comment + overlay[after:]
     print("| rows | s | ms/row | peak MB | report.html MB | load |\n|---|---|---|---|---|---|", flush=True)
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             for number in range(size):
-                results.save_row(folder, f"slide-{number:07}.svs", "ok", base_mag=40, width=5750, height=4114,
-                                 tissue_fraction=0.4, percent_blurry=number / size,
-                                 pictures={"slide": PICTURE, "overlay": PICTURE})
+                name = f"slide-{number:07}.svs"
+                Path(folder, f"{name}{results.OVERLAY}").write_bytes(overlay)
+                results.save_row(folder, name, "ok", base_mag=40, width=5750, height=4114, tissue_fraction=0.4,
+                                 percent_blurry=number / size)
             done = subprocess.run([sys.executable, __file__, "one-table", folder], capture_output=True, text=True,
                                   check=True)
             seconds, memory, report = map(float, done.stdout.split())

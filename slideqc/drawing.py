@@ -1,6 +1,7 @@
 """Pictures for people: the overlay, the small pictures of the report, and image files from and to arrays."""
 
 import base64
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -9,6 +10,8 @@ OUTLINE = (0, 120, 90)     # green stands off from hematoxylin's blue and eosin'
 TINT = (255, 214, 0)       # yellow, for the parts out of focus
 TINTED = np.round((np.arange(256)[:, None] + TINT) / 2).astype(np.uint8)[None]  # half the picture, half the tint
 THUMBNAIL = 420            # longest side in the report, pixels
+THUMBNAILS_BYTES = 150_000  # from the start of a JPEG, within which two of them end
+COMMENT, COMMENT_BYTES = b"\xff\xfe", 65533  # what begins a comment of a JPEG, and the most that it holds
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # quick, and small
 
@@ -24,12 +27,33 @@ def overlay(picture: np.ndarray, tissue: np.ndarray, blurry: np.ndarray) -> np.n
     return cv2.drawContours(drawn, outlines, -1, OUTLINE, max(1, round(max(picture.shape) / 1000)))
 
 
-def encode(name: str, picture: np.ndarray) -> bytes:
-    """An image file's bytes, in the format of the name's ending; RGB (height, width, 3) or gray (height, width)."""
+def encode(name: str, picture: np.ndarray, small: Iterable[np.ndarray] = ()) -> bytes:
+    """An image file's bytes, in the format of the name's ending; RGB (height, width, 3) or gray (height, width).
+
+    A JPEG carries thumbnails of the pictures in `small` as its comments: they come first in the file, so that who wants
+    a small picture reads a few kilobytes, and no pixels.
+    """
     if picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     ending = name[name.rindex("."):]
-    return cv2.imencode(ending, picture, JPEG if ending == ".jpg" else PNG)[1].tobytes()
+    content = cv2.imencode(ending, picture, JPEG if ending == ".jpg" else PNG)[1].tobytes()
+    comments = b"".join(COMMENT + (2 + len(each)).to_bytes(2, "big") + each for each in map(thumbnail, small))
+    after = _header_end(content) if comments else 0
+    return content[:after] + comments + content[after:]
+
+
+def thumbnails(start: bytes) -> list[str]:
+    """The thumbnails that a JPEG carries, as `data:` addresses for a page; `start` is its first THUMBNAILS_BYTES."""
+    found, at = [], _header_end(start)
+    while start[at:at + 2] == COMMENT:
+        end = at + 2 + int.from_bytes(start[at + 2:at + 4], "big")
+        found.append("data:image/jpeg;base64," + base64.b64encode(start[at + 4:end]).decode("ascii"))
+        at = end
+    return found
+
+
+def _header_end(jpeg: bytes) -> int:
+    return 4 + int.from_bytes(jpeg[4:6], "big")
 
 
 def decode_mask(content: bytes) -> np.ndarray:
@@ -37,14 +61,16 @@ def decode_mask(content: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
-def decode(content: bytes) -> np.ndarray:
-    """A colour image file as RGB uint8 (height, width, 3)."""
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
-
-
-def thumbnail(picture: np.ndarray) -> str:
-    """A small JPEG of an RGB picture as a `data:` address, for a page that needs no other file."""
+def thumbnail(picture: np.ndarray) -> bytes:
+    """A small JPEG of an RGB picture."""
+    while max(picture.shape[:2]) >= 2 * THUMBNAIL and min(picture.shape[:2]) > 1:
+        height, width = (side // 2 for side in picture.shape[:2])  # halving is quick, any other scale is not
+        picture = cv2.resize(picture[:2 * height, :2 * width], (width, height), interpolation=cv2.INTER_AREA)
     scale = THUMBNAIL / max(picture.shape[:2])
     size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    return "data:image/jpeg;base64," + base64.b64encode(encode(".jpg", small)).decode("ascii")
+    for quality in (80, 40, 10):  # noise takes more than a comment holds
+        content = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        if len(content) <= COMMENT_BYTES:
+            break
+    return content.tobytes()

@@ -13,9 +13,12 @@ import prefect
 from prefect import Flow
 from prefect.engine.state import State
 
+from slideqc import runners
 from slideqc.errors import CommandError
 
 BATCH = 500  # slides a mapped flow run: each of its tasks carries the list of them all, and every state stays in memory
+
+runners.use()
 
 _broken_off = []  # what broke a flow run off, which its own slides had no part in
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import local
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import cv2
 import numpy as np
@@ -24,7 +25,8 @@ BAND_BYTES = 64 << 20   # pixels in memory while a larger level is reduced
 TIFF_VENDORS = {"aperio", "generic-tiff"}
 RowReader = Callable[[int, int], np.ndarray]
 
-_last = local()
+_last = local()                   # what this thread read last
+_kept = WeakValueDictionary()     # what any thread read last, by slide, plan and the file's stamp
 
 # One slide stays on one core: the parallel variants of the pipeline scale by slides.
 cv2.setNumThreads(1)
@@ -119,18 +121,21 @@ def read_picture(path: Path, facts: Facts, plan: Plan) -> np.ndarray:
     """The whole slide as RGB, uint8 (plan.height, plan.width, 3), read-only.
 
     Unscanned parts have the slide's background colour. Raises SlideError when a tile is damaged. Each thread keeps
-    the picture that it read last, and no more, since the steps of the pipeline ask for the same one in turn.
+    the picture that it read last, and no more, since the steps of the pipeline ask for the same one in turn; they may
+    do so from different threads, which share what they keep.
     """
     with in_words(path):
         stamp = path.stat()
         key = (path, plan, stamp.st_mtime_ns, stamp.st_size)
-        if getattr(_last, "key", None) != key:
-            _last.key = _last.picture = None  # so that the old picture is gone before the new one comes
+        picture = _kept.get(key)
+        if picture is None:
+            _last.picture = None  # so that the old picture is gone before the new one comes
             with _row_reader(path, facts, plan.level) as read_rows:
-                _last.picture = _reduced(read_rows, facts.level_dimensions[plan.level], plan)
-            _last.picture.flags.writeable = False
-            _last.key = key
-        return _last.picture
+                picture = _reduced(read_rows, facts.level_dimensions[plan.level], plan)
+            picture.flags.writeable = False
+            _kept[key] = picture
+        _last.picture = picture
+        return picture
 
 
 def _reduced(read_rows: RowReader, dimensions: tuple[int, int], plan: Plan) -> np.ndarray:

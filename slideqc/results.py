@@ -4,6 +4,7 @@ Each slide's row is a file of its own, `<slide>_qc.json`, written last of the sl
 that never meet, such as one flow run a slide, so still make one table.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -11,7 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from slideqc import report
+from slideqc import drawing, report
 from slideqc.errors import CommandError, OutputError, SlideError
 from slideqc.files import remove_parts, write_whole
 
@@ -22,6 +23,7 @@ NOTES = {"rescan": "too blurry: needs a rescan", "no_tissue": "no tissue found: 
 ROW_FILE = "_qc.json"
 TABLES = ("results.csv", "report.html", "run.json")
 PICTURES = ("_tissue_seg.png", "_blurry.png", "_overlay.jpg")
+OVERLAY = PICTURES[2]  # which carries the report's small pictures
 
 
 def begin(output: Path, names: Iterable[str]) -> None:
@@ -44,17 +46,15 @@ def begin(output: Path, names: Iterable[str]) -> None:
 
 def save_row(output: str | Path, file_name: str, status: str, *, base_mag: float | None = None,
              width: int | None = None, height: int | None = None, tissue_fraction: float | None = None,
-             percent_blurry: float | None = None, warnings: Iterable[str] = (), error: str = "",
-             pictures: dict[str, str] | None = None) -> dict:
+             percent_blurry: float | None = None, warnings: Iterable[str] = (), error: str = "") -> dict:
     """Write a slide's row and return it. `percent_blurry` is a fraction of the tissue area, 0–1.
 
-    `pictures` are the report's, as `data:` addresses. Raises OutputError if the row cannot be written.
+    Raises OutputError if the row cannot be written.
     """
     row = {"file_name": file_name, "status": status, "base_mag": base_mag, "width": width, "height": height,
            "tissue_fraction": _six(tissue_fraction), "percent_blurry": _six(percent_blurry),
            "warnings": [*warnings, *filter(None, [NOTES.get(status)])], "error": error}
-    content = json.dumps(row | {"pictures": pictures or {}}, indent=1)
-    write_output(Path(output) / f"{file_name}{ROW_FILE}", content)
+    write_output(Path(output) / f"{file_name}{ROW_FILE}", json.dumps(row, indent=1))
     return row
 
 
@@ -89,12 +89,8 @@ def write_output(path: Path, content: str | Iterable[str]) -> None:
 
 def read_rows(output: Path) -> list[dict]:
     """The rows of every slide checked so far, sorted by name."""
-    rows = map(_read, output.glob(f"*{ROW_FILE}"))  # one at a time: the pictures of 10,000 slides are 500 MB
-    return sorted(({column: row[column] for column in COLUMNS} for row in rows), key=lambda row: row["file_name"])
-
-
-def _read(path: Path) -> dict:
-    return json.loads(path.read_bytes())
+    rows = (json.loads(path.read_bytes()) for path in output.glob(f"*{ROW_FILE}"))
+    return sorted(rows, key=lambda row: row["file_name"])
 
 
 def assemble(output: Path) -> list[dict]:
@@ -112,9 +108,13 @@ def assemble(output: Path) -> list[dict]:
 
 
 def _pictures(output: Path, row: dict) -> dict[str, str]:
-    """The row's small pictures; none where another run has written the slide's row since, which is looked at anew."""
-    now = _read(output / f"{row['file_name']}{ROW_FILE}")
-    return now["pictures"] if all(now[column] == row[column] for column in COLUMNS) else {}
+    """The row's small pictures, from the overlay, which carries them; none for a slide that failed."""
+    with contextlib.suppress(FileNotFoundError):  # another run may just begin anew
+        if row["status"] != "failed":
+            with (output / f"{row['file_name']}{OVERLAY}").open("rb") as file:
+                small = drawing.thumbnails(file.read(drawing.THUMBNAILS_BYTES))
+            return dict(zip(("slide", "overlay"), small, strict=False))
+    return {}
 
 
 def _csv(rows: list[dict]) -> str:

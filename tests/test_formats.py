@@ -7,6 +7,7 @@ reduced by area means where no level has the asked size.
 import os
 import pickle
 import re
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -388,6 +389,21 @@ def test_threads_read_what_one_would(slide_of: Callable[..., Path]) -> None:
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(read, jobs * 3))
     assert all(farthest(one, other) == 0 for one, other in zip(together, serial * 3, strict=True))
+
+
+def test_threads_share_the_picture_that_they_keep(slide_of: Callable[..., Path]) -> None:
+    """The steps of one slide may run on different threads; the next slide takes the place of the last."""
+    path, other = slide_of(FORMATS[0]), slide_of(FORMATS[1])
+    touch(path, other)
+    mine = BaseImage(path).picture("1/4")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(BaseImage(path).picture, "1/4").result() is mine
+        gone = weakref.ref(mine)
+        del mine
+        BaseImage(other).picture("1/4")
+        assert gone() is not None, "the other thread keeps it"
+        pool.submit(BaseImage(other).picture, "1/4").result()
+        assert gone() is None, "a picture stays in memory that no thread read last"
 
 
 def test_the_fast_way_is_taken(slide_of: Callable[..., Path]) -> None:

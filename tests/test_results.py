@@ -1,5 +1,6 @@
 """What a run leaves in its output folder: the promise of whole, equal and well-formed files."""
 
+import base64
 import json
 import multiprocessing
 import re
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from conftest import files, table
-from slideqc import report, results
+from slideqc import drawing, report, results
 from slideqc.errors import SlideError
 
 ODD_NAMES = ["with space.svs", "100%25.svs", "quote's.svs", "größe-玻片.svs", "a<b>&amp;.svs", 'say "cheese".svs',
@@ -194,11 +195,33 @@ def test_a_row_that_changes_while_the_report_is_written(tmp_path, monkeypatch):
     render = report.render
 
     def meanwhile(rows, pictures_of):
+        picture = np.zeros((1, 2, 3), np.uint8)
+        (tmp_path / "a.svs_overlay.jpg").write_bytes(drawing.encode("overlay.jpg", picture, (picture, picture)))
         results.save_row(tmp_path, "a.svs", "ok", base_mag=20, width=2, height=1, tissue_fraction=0.5,
-                         percent_blurry=0, pictures={"slide": "data:,", "overlay": "data:,"})
+                         percent_blurry=0)
         return render(rows, pictures_of)
 
     monkeypatch.setattr(report, "render", meanwhile)
     assert results.assemble(tmp_path)[0]["status"] == "ok"
     page = (tmp_path / "report.html").read_text()
     assert "a.svs as scanned" in page and "hiccuped" not in page and table(tmp_path)["a.svs"]["status"] == "ok"
+
+
+def test_the_overlay_carries_the_small_pictures(checked):
+    """Whoever opens it sees the overlay; the report finds its two pictures at the front of the file."""
+    content = (checked[1] / "small-1.svs_overlay.jpg").read_bytes()
+    assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape[:2] == (96, 128)
+    assert content[6:11] == b"JFIF\0", "readers look for the JFIF header first"
+    slide, overlay = drawing.thumbnails(content[:drawing.THUMBNAILS_BYTES])
+    assert slide != overlay and slide in (checked[1] / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("shape", [(420, 420, 3), (4000, 3000, 3), (1, 2000, 3), (3, 5, 3)])
+def test_even_noise_fits_into_a_comment(shape):
+    noise = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    content = drawing.encode("noise.jpg", noise, (noise, noise))
+    small = drawing.thumbnails(content[:drawing.THUMBNAILS_BYTES])
+    for address in small:
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
+        assert max(picture.shape) == drawing.THUMBNAIL
+    assert len(small) == 2 and cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape == shape

@@ -158,18 +158,25 @@ def test_many_slides_come_in_batches(slides, plain, tmp_path, monkeypatch):
     assert files(tmp_path) == files(plain)
 
 
-def test_the_table_takes_no_more_memory_for_the_pictures_of_many_slides(tmp_path):
+def test_the_report_takes_no_more_memory_for_the_pictures_of_many_slides(tmp_path):
     import tracemalloc
 
-    from slideqc import results
+    import numpy as np
+
+    from slideqc import drawing, results
+    noise = np.random.default_rng(1).integers(0, 256, (300, 420, 3), np.uint8)
+    overlay = drawing.encode("overlay.jpg", noise, (noise, noise))
     for number in range(200):
-        results.save_row(tmp_path, f"{number}.svs", "failed", error="-", pictures={"slide": "A" * 100_000})
+        (tmp_path / f"{number}.svs_overlay.jpg").write_bytes(overlay)
+        results.save_row(tmp_path, f"{number}.svs", "ok", base_mag=20, width=420, height=300, tissue_fraction=1,
+                         percent_blurry=0)
     tracemalloc.start()
     try:
-        results.read_rows(tmp_path)
+        results.assemble(tmp_path)
         assert tracemalloc.get_traced_memory()[1] < 3_000_000, "the pictures of all rows are in memory at once"
     finally:
         tracemalloc.stop()
+    assert (tmp_path / "report.html").stat().st_size > 200 * 50_000
 
 
 def test_the_guide_s_commands_run(cluster, slides, plain, tmp_path):

@@ -1,0 +1,85 @@
+"""The runners of slideqc/runners.py: flows run as Prefect runs them, with less copying."""
+
+import subprocess
+import sys
+from datetime import timedelta
+
+import prefect
+import pytest
+from prefect import Flow, task
+from prefect.engine import signals
+from prefect.executors import LocalDaskExecutor, LocalExecutor
+
+from conftest import HOME, environment
+from slideqc import runners
+
+EXECUTORS = {"local": LocalExecutor(), "threads": LocalDaskExecutor(scheduler="threads", num_workers=2),
+             "processes": LocalDaskExecutor(scheduler="processes", num_workers=2)}
+
+
+@pytest.fixture(autouse=True)
+def lean():
+    """As slideqc/flows.py does, which every solution imports."""
+    runners.use()
+
+
+@task
+def setting(number):
+    """What a task sees of Prefect's settings, and of its run."""
+    context = prefect.context
+    return number, context.config.cloud.queue_interval, context.config.server.ui.port, context.parameters, context.date
+
+
+@task(max_retries=1, retry_delay=timedelta(0))
+def second_time():
+    """Fails the first time."""
+    if prefect.context.task_run_count < 2:
+        raise ValueError("not yet")
+    return prefect.context.task_run_count
+
+
+@task
+def loops():
+    """Runs three times in one."""
+    count = prefect.context.get("task_loop_count", 1)
+    if count < 3:
+        raise signals.LOOP(result=count)
+    return count
+
+
+@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)
+def test_tasks_see_what_they_saw(executor):
+    with Flow("settings", executor=executor) as flow:
+        seen, retried, looped = setting.map([1, 2, 3]), second_time(), loops()
+    assert prefect.engine.get_default_flow_runner_class() is runners.FlowRunner
+    lean, stock = flow.run(), flow.run(runner_cls=prefect.engine.FlowRunner)
+    for state in (lean, stock):
+        assert state.is_successful() and (state.result[retried].result, state.result[looped].result) == (2, 3)
+    shown = [[found[:4] for found in state.result[seen].result] for state in (lean, stock)]
+    assert shown[0] == shown[1] == [(number, 30, 8080, {}) for number in (1, 2, 3)]
+
+
+def test_settings_are_copied_once_a_task_and_not_three_times(monkeypatch):
+    copies = []
+    merge = prefect.utilities.context.merge_dicts
+    monkeypatch.setattr(prefect.utilities.context, "merge_dicts",
+                        lambda mine, given: copies.append(bool(given)) or merge(mine, given))
+    with Flow("counted") as flow:
+        setting.map([1, 2, 3, 4])
+    flow.run()
+    runs = 5  # the mapped task, four children
+    assert (sum(copies), len(copies)) == (1, 1 + runs), "settings are merged for the flow run, and for no task run"
+    copies.clear()
+    flow.run(runner_cls=prefect.engine.FlowRunner)
+    assert sum(copies) == 1 + 3 * runs, "Prefect does otherwise now: perhaps the runners are no longer needed"
+
+
+def test_a_runner_that_was_asked_for_stays(tmp_path):
+    """As under an agent, which names the one that talks to the server."""
+    cloud = "prefect.engine.cloud.CloudFlowRunner"
+    program = ("import prefect; from slideqc import flows; "
+               "print(prefect.engine.get_default_flow_runner_class().__module__)")
+    said = [subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, check=True,
+                           env=environment(tmp_path) | wish).stdout.split()[-1]
+            for wish in ({}, {"PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS": cloud})]
+    assert said == ["slideqc.runners", "prefect.engine.cloud.flow_runner"]
