@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.spatial import cKDTree
 
 HOME = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HOME))
@@ -23,6 +24,7 @@ sys.path.insert(0, str(HOME))
 from BaseImage import BaseImage  # noqa: E402
 from pipeline import LUMA, blurry_mask, tissue_mask  # noqa: E402
 from slideqc import aperio, drawing  # noqa: E402
+from slideqc.comparing.tables import table  # noqa: E402
 from slideqc.errors import SlideError  # noqa: E402
 
 SLIDE = "CMU-1-Small-Region.svs"
@@ -37,17 +39,12 @@ SPOTS = (1250, 420), (1000, 500), (1150, 300), (600, 480), (1300, 650)   # y, x 
 LARGEST = 10_000 * 10_000                                      # px of a slide that --blur takes, all of it in memory
 
 
-class Measured(dict):
-    """Fractions, 0–1: `percent` of the tissue is blurry, `lower` of that in the lower half; `truth` lies there."""
-
-
 @cache
 def real_slide() -> np.ndarray:
     """The full-size picture of the real slide, uint8 (2967, 2220, 3)."""
-    folders = [os.environ.get("WSI_TEST_SLIDES"), HOME / "data"]
-    path = next((Path(each) / SLIDE for each in folders if each and (Path(each) / SLIDE).exists()), None)
-    if path is None:
-        sys.exit(f"{SLIDE} is not in data/: fetch it with  python get_data.py")
+    path = Path(os.environ.get("WSI_TEST_SLIDES") or HOME / "data") / SLIDE
+    if not path.exists():
+        sys.exit(f"{SLIDE} is not in {path.parent}: fetch it with  python get_data.py")
     return BaseImage(path).picture("20x")
 
 
@@ -70,14 +67,18 @@ def half_blurred_slide(sigma: float, size: float) -> np.ndarray:
     return aperio.smaller(half_blurred_slide(sigma, 20), round(20 / size))
 
 
-def measure(sigma: float, size: float = 1.25, radius: float = 7, threshold: float = 0.05) -> Measured:
-    """What the pipeline finds on the half-blurred slide."""
-    rgb = half_blurred_slide(sigma, size)
+def masks(rgb: np.ndarray, radius: float = 7, threshold: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    """What the pipeline takes for tissue, and what of it for blurry: uint8 (height, width), 255 inside."""
     tissue = tissue_mask(rgb)
-    blurry = blurry_mask(rgb, tissue, radius, threshold)
-    lower = slice(len(rgb) // 2, None)
-    return Measured(percent=part(blurry, tissue), lower=part(blurry[lower], tissue[lower]),
-                    truth=cv2.countNonZero(tissue[lower]) / cv2.countNonZero(tissue))
+    return tissue, blurry_mask(rgb, tissue, radius, threshold)
+
+
+def measure(sigma: float, size: float = 1.25, radius: float = 7, threshold: float = 0.05) -> dict[str, float]:
+    """Fractions, 0–1: `percent` of the tissue is called blurry, `lower` of that in the lower half; `truth` is there."""
+    tissue, blurry = masks(half_blurred_slide(sigma, size), radius, threshold)
+    lower = slice(len(tissue) // 2, None)
+    return {"percent": part(blurry, tissue), "lower": part(blurry[lower], tissue[lower]),
+            "truth": cv2.countNonZero(tissue[lower]) / cv2.countNonZero(tissue)}
 
 
 def part(mask: np.ndarray, where: np.ndarray) -> float:
@@ -93,28 +94,21 @@ def found_from(**options: float) -> float:
 
 def spots_found(diameter: float, radius: float = 7) -> float:
     """Of round spots of that diameter, in µm, blurred by σ = 16 µm: the part that is called blurry, at 1.25x; 0–1."""
-    slide = real_slide()
-    found = []
+    slide, found = real_slide(), []
+    soft = blurred(slide, 16 / MPP)
     for y, x in SPOTS:
         spot = np.zeros_like(slide[..., 0])
         cv2.circle(spot, (round(x / MPP), round(y / MPP)), round(diameter / 2 / MPP), 255, -1)
-        rgb = aperio.smaller(np.where(spot[..., None] > 0, soft_slide(), slide), 16)
+        rgb = aperio.smaller(np.where(spot[..., None] > 0, soft, slide), 16)
         where = np.uint8(aperio.smaller(spot, 16) > 127) * np.uint8(255)
-        found.append(part(blurry_mask(rgb, tissue_mask(rgb), radius, 0.05), where))
+        found.append(part(masks(rgb, radius)[1], where))
     return float(np.mean(found))
-
-
-@cache
-def soft_slide() -> np.ndarray:
-    """All of the real slide under σ = 16 µm."""
-    return blurred(real_slide(), 16 / MPP)
 
 
 def false_alarms(size: float) -> dict[str, float]:
     """Of the slide as it is: what is called blurry of Otsu's tissue, and how much of that lies outside, in the rim."""
     rgb = half_blurred_slide(0, size)
-    tissue = tissue_mask(rgb)
-    blurry = blurry_mask(rgb, tissue, 7, 0.05)
+    tissue, blurry = masks(rgb)
     _, dark = cv2.threshold(255 - cv2.transform(rgb, LUMA), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     return {"inner": part(blurry, dark), "in the rim": part(255 - dark, blurry),
             "tissue": part(tissue, np.full_like(tissue, 255)), "dark": part(dark, np.full_like(dark, 255))}
@@ -122,38 +116,38 @@ def false_alarms(size: float) -> dict[str, float]:
 
 # Trouble that the slide lacks: drawn at full size, beside its tissue or over it ----------------------------------
 
-Trouble = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Drawn = tuple[np.ndarray, np.ndarray]  # a picture, and a mask of the trouble in it
 
 
-def beside(slide: np.ndarray, drawn: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The slide and, right of it, glass with what is drawn where `where` says so; and a mask of that."""
-    added = np.where(where[..., None], drawn, GLASS)
-    return np.hstack([slide, np.uint8(added)]), np.hstack([np.zeros_like(where), where])
+def beside(slide: np.ndarray, drawn: np.ndarray | tuple[int, int, int], where: np.ndarray) -> Drawn:
+    """The slide and, right of it, glass with a picture or a colour where `where` says so."""
+    added = np.where(where[..., None], np.uint8(drawn), np.uint8(GLASS))
+    return np.hstack([slide, added]), np.hstack([np.zeros_like(where), where])
 
 
-def over(slide: np.ndarray, drawn: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The slide with what is drawn in its place where `where` says so; and `where`."""
+def over(slide: np.ndarray, drawn: np.ndarray, where: np.ndarray) -> Drawn:
+    """The slide with a picture in its place where `where` says so."""
     return np.where(where[..., None], np.uint8(drawn), slide), where
 
 
-def pen(slide: np.ndarray, y: np.ndarray, x: np.ndarray, through: float) -> tuple[np.ndarray, np.ndarray]:
+def pen(slide: np.ndarray, y: np.ndarray, x: np.ndarray, through: float) -> Drawn:
     """A stroke of 300 µm over the tissue that lets that part of the light through."""
     return over(slide, slide * np.float32(through), np.abs(x - 600) < 150)
 
 
-def fold(slide: np.ndarray, y: np.ndarray, x: np.ndarray, sigma: float = 0) -> tuple[np.ndarray, np.ndarray]:
+def fold(slide: np.ndarray, y: np.ndarray, x: np.ndarray, sigma: float = 0) -> Drawn:
     """A band of 150 µm where the tissue lies twice: light is absorbed by both layers; `sigma` µm out of focus."""
     twice = slide * (np.roll(slide, (300, 120), (0, 1)) / np.float32(GLASS))
     return over(slide, blurred(np.uint8(twice), sigma / MPP), np.abs(y - 800) < 75)
 
 
-def pale(slide: np.ndarray, y: np.ndarray, x: np.ndarray, density: float) -> tuple[np.ndarray, np.ndarray]:
+def pale(slide: np.ndarray, y: np.ndarray, x: np.ndarray, density: float) -> Drawn:
     """The lower half with that part of its optical density."""
     light = slide / np.float32(GLASS)
     return over(slide, (GLASS * light ** np.float32(density)).clip(0, 255), y > y.max() / 2)
 
 
-def fat(slide: np.ndarray, y: np.ndarray, x: np.ndarray, sigma: float = 0) -> tuple[np.ndarray, np.ndarray]:
+def fat(slide: np.ndarray, y: np.ndarray, x: np.ndarray, sigma: float = 0) -> Drawn:
     """Empty cells of 70 µm with walls of 3 µm, beside the tissue; `sigma` µm out of focus."""
     walls = fat_walls(*slide.shape[:2])
     cells = np.uint8(np.where(walls[..., None], (190, 120, 165), GLASS))
@@ -163,7 +157,6 @@ def fat(slide: np.ndarray, y: np.ndarray, x: np.ndarray, sigma: float = 0) -> tu
 @cache
 def fat_walls(height: int, width: int) -> np.ndarray:
     """Where the walls are, bool (height, width): there, the two nearest centres of cells are about equally far."""
-    from scipy.spatial import cKDTree  # here, since it is slow to come and nothing else needs it
     centres = np.mgrid[-70:height * MPP + 70:70, -70:width * MPP + 70:70].reshape(2, -1).T
     centres = centres + np.random.default_rng(6).uniform(0, 70, centres.shape)
     few = np.stack(np.mgrid[:height:2, :width:2], -1) * MPP   # one pixel in four: the walls are six wide
@@ -171,30 +164,16 @@ def fat_walls(height: int, width: int) -> np.ndarray:
     return cv2.resize(np.uint8(nearest[..., 1] - nearest[..., 0] < 2 * 3), (width, height)) > 0
 
 
-def bubble(slide: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The dark rim of a bubble, 40 µm wide, on glass."""
-    return beside(slide, np.full_like(slide, 60), np.abs(np.hypot(y - 740, x - 554) - 450) < 20)
-
-
-def stroke(slide: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A stroke of a pen, 600 µm wide, on glass."""
-    return beside(slide, np.broadcast_to(np.uint8([25, 60, 130]), slide.shape), np.abs(x - 554) < 300)
-
-
-def mucin(slide: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A pool without any structure, 0.7 mm × 1 mm, on glass."""
-    return beside(slide, np.broadcast_to(np.uint8([168, 170, 196]), slide.shape),
-                  np.hypot((y - 740) / 500, (x - 554) / 350) < 1)
-
-
-TROUBLES: dict[str, Trouble] = {
-    "smooth mucin, 0.7 mm × 1 mm, beside the tissue": mucin,
-    "pen, 0.6 mm wide, beside the tissue": stroke,
+TROUBLES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], Drawn]] = {  # of a slide, and of y and x in µm
+    "smooth mucin, 0.7 mm × 1 mm, beside the tissue": lambda slide, y, x: beside(
+        slide, (168, 170, 196), np.hypot((y - 740) / 500, (x - 554) / 350) < 1),
+    "pen, 0.6 mm wide, beside the tissue": lambda slide, _y, x: beside(slide, (25, 60, 130), np.abs(x - 554) < 300),
     "pen over the tissue, 30 % of the light gets through": partial(pen, through=0.30),
     "pen over the tissue, 5 % of the light gets through": partial(pen, through=0.05),
     "fold, 0.15 mm wide, in focus": fold,
     "fold, 0.15 mm wide, 8 µm out of focus": partial(fold, sigma=8),
-    "rim of a bubble, 40 µm wide, on glass": bubble,
+    "rim of a bubble, 40 µm wide, on glass": lambda slide, y, x: beside(
+        slide, (60, 60, 60), np.abs(np.hypot(y - 740, x - 554) - 450) < 20),
     "fat, cells of 70 µm with walls of 3 µm, beside the tissue": fat,
     "the same fat, 8 µm out of focus": partial(fat, sigma=8),
     "the same fat, 16 µm out of focus": partial(fat, sigma=16),
@@ -212,8 +191,7 @@ def trouble(name: str) -> dict[str, float]:
     where = np.uint8(where > 127) * np.uint8(255)
     if picture.shape == slide.shape:   # over the tissue: what lies on glass does not count
         where &= tissue_mask(half_blurred_slide(0, 1.25))
-    tissue = tissue_mask(rgb)
-    blurry = blurry_mask(rgb, tissue, 7, 0.05)
+    tissue, blurry = masks(rgb)
     return {"percent": part(blurry, tissue), "tissue": part(tissue, where), "blurry": part(blurry, where & tissue)}
 
 
@@ -221,29 +199,25 @@ def trouble(name: str) -> dict[str, float]:
 
 def tables() -> str:
     """The tables of docs/qc.md, in Markdown."""
-    head = " | ".join(f"σ = {sigma} µm" if sigma else "as it is" for sigma in TABLED)
-    lines = [f"| working size | µm/px | {head} | blurred, in truth | half of it found from |", "|---" * 10 + "|"]
-    for name, options in SIZES.items():
-        row = [measure(sigma, **options) for sigma in TABLED]
-        cells = " | ".join(f"{100 * each['percent']:.1f}" for each in row)
-        lines.append(f"| {name} | {10 / options['size']:.3g} | {cells} | {100 * row[0]['truth']:.0f} "
-                     f"| σ = {found_from(**options):.1f} µm |")
-    lines += ["", f"| at 1.25x | {head} |", "|---" * 7 + "|"]
-    for kind, choices in (("radius", RADII), ("threshold", THRESHOLDS)):
-        for name, options in sorted(choices.items(), key=lambda each: [*each[1].values()]):
-            cells = " | ".join(f"{100 * measure(sigma, **options)['percent']:.1f}" for sigma in TABLED)
-            lines.append(f"| {kind} {name} | {cells} |")
-    lines += ["", "| drawn in | found as tissue | of that, called blurry | `percent_blurry` |", "|---" * 4 + "|"]
-    for name in TROUBLES:
-        found = trouble(name)
-        lines.append(f"| {name} | {100 * found['tissue']:.0f} | {100 * found['blurry']:.0f} "
-                     f"| {100 * found['percent']:.1f} |")
-    lines += ["", "| at 1.25x, spots of | 100 µm | 200 µm | 300 µm | 400 µm |", "|---" * 5 + "|"]
-    for radius in (3.5, 7, 14):
-        cells = " | ".join(f"{100 * spots_found(each, radius):.0f}" for each in (100, 200, 300, 400))
-        lines.append(f"| radius {radius:g} px | {cells} |")
-    lines += ["", *(f"{name}: {false_alarms(**options)}" for name, options in SIZES.items())]
-    return "\n".join(lines)
+    def percents(**options: float) -> list[str]:
+        return [f"{100 * measure(sigma, **options)['percent']:.1f}" for sigma in TABLED]
+
+    head = [f"σ = {sigma} µm" if sigma else "as it is" for sigma in TABLED]
+    sizes = [[name, f"{10 / options['size']:.3g}", *percents(**options), f"{100 * measure(0, **options)['truth']:.0f}",
+              f"σ = {found_from(**options):.1f} µm"] for name, options in SIZES.items()]
+    choices = [[f"{kind} {name}", *percents(**options)]
+               for kind, known in (("radius", RADII), ("threshold", THRESHOLDS))
+               for name, options in sorted(known.items(), key=lambda each: [*each[1].values()])]
+    troubles = [[name, f"{100 * found['tissue']:.0f}", f"{100 * found['blurry']:.0f}", f"{100 * found['percent']:.1f}"]
+                for name, found in zip(TROUBLES, map(trouble, TROUBLES), strict=True)]
+    spots = [[f"radius {radius:g} px", *(f"{100 * spots_found(wide, radius):.0f}" for wide in (100, 200, 300, 400))]
+             for radius in (3.5, 7, 14)]
+    return "\n\n".join([
+        table(["working size", "µm/px", *head, "blurred, in truth", "half of it found from"], sizes),
+        table(["at 1.25x", *head], choices),
+        table(["drawn in", "found as tissue", "of that, called blurry", "`percent_blurry`"], troubles),
+        table(["at 1.25x, spots of", "100 µm", "200 µm", "300 µm", "400 µm"], spots),
+        "\n".join(f"{name}: {false_alarms(**options)}" for name, options in SIZES.items())])
 
 
 def draw(target: Path) -> None:
@@ -252,11 +226,9 @@ def draw(target: Path) -> None:
     shades = "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#000000"   # Okabe and Ito: everybody tells them apart
     figure = plt.figure(figsize=(15, 11.6), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
-    shown = [(0, 1.25), (2, 1.25), (2, 5), (8, 1.25)]
-    for axis, (sigma, size) in zip(above.subplots(1, len(shown)), shown, strict=True):
+    for axis, (sigma, size) in zip(above.subplots(1, 4), [(0, 1.25), (2, 1.25), (2, 5), (8, 1.25)], strict=True):
         rgb = half_blurred_slide(sigma, size)
-        tissue = tissue_mask(rgb)
-        axis.imshow(drawing.overlay(rgb, tissue, blurry_mask(rgb, tissue, 7, 0.05)))
+        axis.imshow(drawing.overlay(rgb, *masks(rgb)))
         axis.axhline(len(rgb) / 2, color="black", linewidth=1, linestyle=":")
         what = f"lower half blurred, σ = {sigma} µm" if sigma else "as it is"
         axis.set_title(f"{what}\nat {size:g}x: {100 * measure(sigma, size)['percent']:.0f} % blurry", fontsize=17)

@@ -23,6 +23,18 @@ LISTENING = {"start_new_session": True, "preexec_fn": lambda: signal.signal(sign
 if os.name == "nt":
     LISTENING = {}
 
+# Runs a script, and prints on the last line the most memory that it, or a process of its own, has held.
+PEAK = """
+import pathlib, resource, runpy, sys
+script, *sys.argv[1:] = sys.argv[1:]
+sys.path.insert(0, str(pathlib.Path(script).parent))
+try:
+    runpy.run_path(script, run_name="__main__")
+finally:
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(max(peaks))
+"""
+
 
 @pytest.fixture(scope="session")
 def real_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -54,6 +66,43 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         return subprocess.run([sys.executable, HOME / script, *map(str, arguments)], capture_output=True, text=True,
                               encoding="utf-8", cwd=tmp_path, env=environment(tmp_path), timeout=300, **options)
     return run_script
+
+
+@pytest.fixture
+def peaks(real_slide: Path, tmp_path: Path) -> Callable[..., list[int]]:
+    """Run a script on 8 slides, then on 64; the peak memory of each."""
+    if os.name == "nt":
+        pytest.skip("reads peak memory as POSIX systems tell it")
+
+    def of_script(script: str, *arguments: str) -> list[int]:
+        found = []
+        for number in (8, 64):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            for index in range(number):
+                shutil.copy(real_slide, folder / f"{index}.svs")
+            # At 10x the pictures outweigh what the imports take: 64 of them kept would double the peak.
+            done = subprocess.run([sys.executable, "-c", PEAK, HOME / script, *arguments, "--folder", folder,
+                                   "--output", folder / "out", "--image-work-size", "10x"],
+                                  capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path))
+            assert done.returncode == 0, done.stderr
+            found.append(int(done.stdout.split()[-1]))
+        return found
+    return of_script
+
+
+def tracked() -> list[str]:
+    """The names of the files that git tracks and that are there."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=HOME, capture_output=True, check=True).stdout.decode()
+    return [name for name in listed.split("\0") if name and (HOME / name).exists()]
+
+
+def clone(folder: Path) -> Path:
+    """Copy the tracked files there, as they are now: what a clone would give, with nothing set up."""
+    for name in tracked():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(HOME / name, folder / name)
+    return folder
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -149,18 +150,37 @@ def test_a_row_that_is_wrong_is_shown_as_wrong_and_not_timed(copied, slides):
     script = copied / "pipeline_parallel.py"
     script.write_text(script.read_text(encoding="utf-8").replace(
         "**flags.parameters(options)}", "**flags.parameters(options), 'blur_threshold': 0.02}"), encoding="utf-8")
-    (copied / "solutions" / "pipeline_prefect.py").write_text("import sys\nsys.exit('out of order')\n")
-    done = compare_in(copied, slides, "--rows", "python-parallel", "prefect-serial")
+    (copied / "solutions" / "pipeline_prefect_parallel.py").write_text("import sys\nsys.exit('out of order')\n")
+    serial = copied / "solutions" / "pipeline_prefect.py"  # right in the warm-up, and never again
+    serial.write_text(serial.read_text(encoding="utf-8").replace(
+        "    return run.finish()", "    warm = Path(__file__).with_name('warm')\n"
+        "    warm.exists() and sys.exit('tired')\n    warm.touch()\n    return run.finish()"), encoding="utf-8")
+    done = compare_in(copied, slides, "--rows", "python-parallel", "prefect-serial", "mapped-local")
     assert done.returncode == 1, done.stderr
     found = json.loads((copied / "out" / "comparison.json").read_text(encoding="utf-8"))
     assert {row["key"]: row["wrong"] for row in found["rows"]} == {
         "python-serial": None, "python-parallel": "small-1.svs_blurry.png differs",
-        "prefect-serial": "exit status 1 instead of 0: out of order"}
+        "prefect-serial": "exit status 1 instead of 0: tired",
+        "mapped-local": "exit status 1 instead of 0: out of order"}
     assert {sample["row"] for sample in found["samples"]} == {"python-serial"}
-    assert [row["seconds"] is None for row in found["rows"]] == [False, True, True]
+    assert [row["seconds"] is None for row in found["rows"]] == [False, True, True, True]
     text = (copied / "out" / "comparison.md").read_text(encoding="utf-8")
     assert "wrong: small-1.svs_blurry.png differs" in text
     picture(copied / "out" / "comparison.png")
+
+
+def test_rows_run_what_they_are_called():
+    """They leave the same files: by those, nobody would notice that another one was timed."""
+    with_workers = set()
+    for row in compare.ROWS:
+        given = dict(pairwise(row.flags(workers=3, scheduler="tcp://here")))
+        assert given.get("--executor") == row.executor
+        assert not row.executor or row.label.endswith({"distributed": "cluster"}.get(row.executor, row.executor))
+        assert not row.flow or row.script == f"{row.flow.replace('.', '/')}.py"
+        assert (given.get("--scheduler-address") == "tcp://here") == (row.beside == "cluster")
+        if given.get("--workers") == "3":
+            with_workers.add(row.key)
+    assert with_workers == {"python-parallel", "mapped-threads", "mapped-processes", "server-mapped"}
 
 
 def test_a_server_that_does_not_start(copied, slides):

@@ -9,8 +9,9 @@ import psutil
 import pytest
 
 from conftest import environment
-from slideqc.comparing import chart, emptied, figures, measuring, profiled, tables
+from slideqc.comparing import beside, chart, emptied, figures, measuring, profiled, tables
 from slideqc.comparing.sameness import first_difference
+from slideqc.comparing.session import NOTHING_BESIDE, Session
 
 
 @pytest.mark.parametrize("expected, found, said", [
@@ -84,6 +85,25 @@ def test_a_run_that_takes_too_long_is_ended_with_its_children(tmp_path):
     done = measuring.run([sys.executable, "-c", program], tmp_path / "log", env=environment(tmp_path), limit=2,
                          cwd=tmp_path)
     assert done.status == measuring.GIVEN_UP and not psutil.pid_exists(int(done.said))
+
+
+def test_the_clock_stops_with_the_script(tmp_path):
+    """What it leaves behind may write for a while yet: that is waited for, and not timed."""
+    program = ("import subprocess, sys\nprint('here', flush=True)\n"
+               "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(2); print(1)'])\n")
+    done = measuring.run([sys.executable, "-c", program], tmp_path / "log", env=environment(tmp_path), limit=100,
+                         cwd=tmp_path)
+    assert done.status == 0 and done.said == "1" and done.start_up < done.seconds < 2
+
+
+def test_a_cluster_stands_still_while_other_rows_are_timed(tmp_path):
+    with beside.cluster(tmp_path / "cluster", workers=1) as cluster:
+        session = Session(None, tmp_path)
+        session._beside["cluster"] = cluster
+        pids = [process.pid for process in cluster.processes]
+        look = [sys.executable, "-c", f"import psutil; print(*(psutil.Process(pid).status() for pid in {pids}))"]
+        alone, together = (session._measured(look, "look", needed).said for needed in (NOTHING_BESIDE, cluster))
+    assert alone == "stopped stopped" and "stopped" not in together
 
 
 def test_an_emptied_flow_runs_every_task_and_does_no_work():

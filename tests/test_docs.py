@@ -8,7 +8,6 @@ to be known.
 import ast
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from conftest import HOME
+from conftest import HOME, tracked
 
 RUN_BY = {
     "README.md": "tests/test_readme.py",
@@ -41,22 +40,9 @@ MACHINE = re.compile(  # a folder of a machine (nobody is called ada or attendee
     r"--(?:extra-)?index-url|python[h]osted|https?://\S*(?<!\.invalid)/simple\b", re.MULTILINE)
 
 
-def _tracked() -> list[str]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=HOME, capture_output=True, check=True).stdout.decode()
-    return [name for name in listed.split("\0") if name and (HOME / name).exists()]
-
-
-TRACKED = _tracked()
+TRACKED = tracked()
 DOCUMENTS = [name for name in TRACKED if name.endswith((".md", ".ipynb"))]
 PLACES = {str(folder) for name in TRACKED for folder in (PurePosixPath(name), *PurePosixPath(name).parents)}
-
-
-def clone(folder: Path) -> Path:
-    """A copy of the tracked files, as they are now."""
-    for name in TRACKED:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(HOME / name, folder / name)
-    return folder
 
 
 def content(name: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from test_readme import shell
 
-from conftest import HOME, REAL, environment
+from conftest import HOME, REAL, clone, environment
 
 GUIDE = (HOME / "docs" / "instructor.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
@@ -27,13 +27,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="these are the commands 
 @pytest.fixture
 def copy(tmp_path: Path, real_slide: Path, small_slides: Path) -> Path:
     """The repository as the instructor has it: with slides in data/, and under git."""
-    folder = tmp_path / "workshop"
-    ours = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(["git", *ours], cwd=HOME, capture_output=True, check=True).stdout.decode()
-    for name in filter(None, listed.split("\0")):
-        if (HOME / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(HOME / name, folder / name)
+    folder = clone(tmp_path / "workshop")
     shutil.copytree(small_slides, folder / "data")
     shutil.copy2(real_slide, folder / "data" / REAL)
     (folder / "requirements.txt").write_text(FEW, encoding="utf-8")

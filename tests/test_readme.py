@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HOME, REAL, environment
+from conftest import HOME, REAL, clone, environment
 
 README = (HOME / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -23,14 +22,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="these are the commands 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what git tracks, as a clone would give it."""
-    folder = tmp_path_factory.mktemp("clone") / "workshop"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=HOME, capture_output=True, check=True).stdout.decode()
-    for name in filter(None, listed.split("\0")):
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(HOME / name, target)
-    return folder
+    """What somebody has who cloned the repository."""
+    return clone(tmp_path_factory.mktemp("clone") / "workshop")
 
 
 def shell(copy: Path, commands: str, surroundings: dict[str, str] | None = None) -> str:

@@ -1,13 +1,10 @@
 """The flows against the plain pipeline: the same bytes, the same exit status, whatever executor ran the tasks."""
 
-import os
-import re
 import shutil
 import subprocess
 import sys
 
 import pytest
-from test_memory import PEAK
 
 from conftest import HOME, environment, files, table
 from slideqc.planted import plant
@@ -153,19 +150,7 @@ def test_wrong_commands(arguments, small_slides, run):
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and done.stdout == ""
 
 
-@pytest.mark.skipif(os.name == "nt", reason="reads peak memory as POSIX systems tell it")
 @pytest.mark.parametrize("way", WAYS)
-def test_64_slides_need_no_more_memory_than_8(way, real_slide, tmp_path):
-    peaks = []
-    for number in (8, 64):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        for index in range(number):
-            shutil.copy(real_slide, folder / f"{index}.svs")
-        script, *arguments = WAYS[way]
-        done = subprocess.run([sys.executable, "-c", PEAK, HOME / script, *arguments, "--folder", folder, "--output",
-                               folder / "out", "--image-work-size", "10x"],
-                              capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path))
-        assert re.search(r"^\d+$", done.stdout.splitlines()[-1]), done.stderr
-        peaks.append(int(done.stdout.split()[-1]))
-    assert peaks[1] <= 1.15 * peaks[0], f"peak of 8 slides {peaks[0]}, of 64 slides {peaks[1]}"
+def test_64_slides_need_no_more_memory_than_8(way, peaks):
+    few, many = peaks(*WAYS[way])
+    assert many <= 1.15 * few, f"peak of 8 slides {few}, of 64 slides {many}"
