@@ -1,7 +1,7 @@
 """The measurements behind scaling.md, made on your machine.
 
     python docs/scaling_measured.py flow --sizes 8 100 1000 2000           the mapped flow with empty tasks, on threads
-    python docs/scaling_measured.py flow --executor distributed --batch 500    on a cluster, 500 slides a flow run
+    python docs/scaling_measured.py flow --executor distributed --batch 500    on a cluster, a flow run each 500 slides
     python docs/scaling_measured.py table --sizes 100 1000 10000           results.csv and report.html of so many rows
     python docs/scaling_measured.py slide data/*.svs                       what a slide reads, writes and takes
 

@@ -1,11 +1,10 @@
-"""What the flows share and no step teaches: a picture, batches, a lost cluster, a final state that names the slides."""
+"""What the flows share and no step teaches: a picture, a lost cluster, a final state that names the slides."""
 
 import argparse
 import logging
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,8 +14,6 @@ from prefect.engine.state import State
 
 from slideqc import runners
 from slideqc.errors import CommandError
-
-BATCH = 500  # slides a mapped flow run: each of its tasks carries the list of them all, and every state stays in memory
 
 runners.use()
 
@@ -64,13 +61,6 @@ def _is_no_loss(record: logging.LogRecord, address: str) -> bool:
               f"{address} went away, or its workers kept dying; start them again, then run this again", file=sys.stderr)
     _broken_off.append(record.exc_info[1])
     return False
-
-
-def batches(slides: list[str]) -> Iterator[list[str]]:
-    """The slides, at most 500 at a time: what one mapped flow run takes. None come after a run that broke off."""
-    for start in range(0, len(slides), BATCH):
-        if not _broken_off:
-            yield slides[start:start + BATCH]
 
 
 def visualize(flow: Flow, picture: Path) -> int:

@@ -1,10 +1,13 @@
-"""How the solutions' flows run in a script: as Prefect runs them, without copying its configuration for every task.
+"""How the solutions' flows run in a script: as Prefect runs them, without what it sends along with every task.
 
 Prefect 1.4.1 keeps its settings in `prefect.context`, and merges them, section by section, each time the context is
 entered: three times a task run, 2 ms each, which is nine tenths of what a task costs that does nothing. The settings
 of a task are those of the process that runs it, so the merging changes nothing there. The runners below leave it out;
 they are put in place by the setting that Prefect has for that, `engine.flow_runner.default_class`. Under an agent that
 setting names Prefect's own runner, which stays.
+
+The context also holds the parameters of the flow run. The list of a mapped flow's slides would travel with each of the
+tasks of each slide: work and memory that grow with the square of the slides. A task is given its own element anyway.
 """
 
 from typing import Any
@@ -27,16 +30,20 @@ class TaskRunner(engine.TaskRunner):
 
 
 class FlowRunner(engine.FlowRunner):
-    """A flow runner whose tasks are not sent the settings."""
+    """A flow runner whose tasks are sent neither the settings nor the parameters that are lists."""
 
     def __init__(self, *args: Any, task_runner_cls: type = TaskRunner, **kwargs: Any) -> None:
         super().__init__(*args, task_runner_cls=task_runner_cls, **kwargs)
 
     def initialize_run(self, *args: Any, **kwargs: Any) -> FlowRunnerInitializeResult:
-        """As in Prefect, with task contexts that override no setting."""
+        """As in Prefect, with task contexts that override no setting and list no slides."""
         begun = super().initialize_run(*args, **kwargs)
+        parameters = {name: value for name, value in begun.context["parameters"].items() if not isinstance(value, list)}
         for task in self.flow.tasks:
-            begun.task_contexts.setdefault(task, {})["config"] = {}
+            context = begun.task_contexts.setdefault(task, {})
+            context["config"] = {}
+            if not isinstance(task, prefect.Parameter):  # which takes its value from there
+                context["parameters"] = parameters
         return begun
 
 

@@ -82,8 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     flows.check_scheduler(options)
     run = Run(options)
     flow.executor = choose_executor(options.executor, options.workers, options.scheduler_address)
-    for file_names in flows.batches(run.slides):  # up to 500 slides are one batch, one flow run
-        flow.run(file_names=file_names, output=str(options.output), **flags.parameters(options))
+    flow.run(file_names=run.slides, output=str(options.output), **flags.parameters(options))
     return run.finish()
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import prefect
 import pytest
-from prefect import Flow, task
+from prefect import Flow, Parameter, task, unmapped
 from prefect.engine import signals
 from prefect.executors import LocalDaskExecutor, LocalExecutor
 
@@ -83,3 +83,19 @@ def test_a_runner_that_was_asked_for_stays(tmp_path):
                            env=environment(tmp_path) | wish).stdout.split()[-1]
             for wish in ({}, {"PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS": cloud})]
     assert said == ["slideqc.runners", "prefect.engine.cloud.flow_runner"]
+
+
+@task
+def parameters_of(_name):
+    """What a task's context says of the flow run's parameters."""
+    return prefect.context.parameters
+
+
+@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)
+def test_a_list_of_slides_does_not_travel_with_every_task(executor):
+    with Flow("parameters", executor=executor) as flow:
+        seen = parameters_of.map(Parameter("names"), upstream_tasks=[unmapped(Parameter("limit", default=3))])
+    lean = flow.run(names=["a", "b"])
+    stock = flow.run(names=["a", "b"], runner_cls=prefect.engine.FlowRunner)
+    assert lean.result[seen].result == [{"limit": 3}] * 2
+    assert stock.result[seen].result == [{"limit": 3, "names": ["a", "b"]}] * 2

@@ -148,16 +148,6 @@ def test_a_lost_scheduler_is_one_line(cluster, started, tmp_path):
     assert not list((tmp_path / "output").glob(".*.part"))
 
 
-def test_many_slides_come_in_batches(slides, plain, tmp_path, monkeypatch):
-    """What one flow run takes is bounded; the table is one all the same."""
-    from slideqc import flows
-    from solutions import pipeline_prefect_parallel
-    monkeypatch.setattr(flows, "BATCH", 25)
-    assert [len(batch) for batch in flows.batches(list(range(60)))] == [25, 25, 10]
-    assert pipeline_prefect_parallel.main(["--folder", str(slides), "--output", str(tmp_path), "--workers", "2"]) == 0
-    assert files(tmp_path) == files(plain)
-
-
 def test_the_report_takes_no_more_memory_for_the_pictures_of_many_slides(tmp_path):
     import tracemalloc
 
