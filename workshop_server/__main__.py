@@ -5,13 +5,14 @@
 """
 
 import argparse
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 from workshop_server import keys
 from workshop_server.errors import StartError
-from workshop_server.settings import KEYS, Settings
+from workshop_server.settings import HOST, KEYS, Settings
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,6 +41,8 @@ def _settings(argv: list[str]) -> Settings:
     add("--database", default=default.database, help="a file, or postgresql://USER:PASSWORD@HOST:5432/NAME")
     add("--api-keys", type=Path, metavar="FILE", help="ask for a key of this file, as Prefect Cloud did")
     add("--name", action="append", default=[], metavar="HOST", help="a name that browsers and clients reach it by")
+    add("--hooks-to", action="append", default=[], type=_receiver, metavar="HOST[:PORT]",
+        help="where web hooks may be sent to; may be repeated")
     for name, what in (("scheduler", "new runs of schedules"), ("zombie", "task runs whose process has died"),
                        ("lazarus", "flow runs whose process has died")):
         add(f"--{name}-interval", type=_seconds, metavar="SECONDS", help=f"between two looks for {what}",
@@ -47,7 +50,7 @@ def _settings(argv: list[str]) -> Settings:
     add("--heartbeat-timeout", type=_seconds, default=default.heartbeat_timeout, metavar="SECONDS",
         help="after which a run without a sign of life counts as dead")
     options = vars(parser.parse_args(argv))
-    return Settings(**options | {"name": tuple(options["name"])})
+    return Settings(**options | {name: tuple(options[name]) for name in ("name", "hooks_to")})
 
 
 def _create_key(argv: list[str]) -> int:
@@ -71,6 +74,13 @@ def _port(text: str) -> int:
     if text.isdecimal() and 0 < int(text) < 65536:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text} is no port, which is a number from 1 to 65535")
+
+
+def _receiver(text: str) -> str:
+    found = re.fullmatch(HOST, text, re.IGNORECASE)
+    if found and 0 < int(found[2] or 1) < 65536:
+        return text.lower()
+    raise argparse.ArgumentTypeError(f"{text} is no HOST and no HOST:PORT, as in hooks.slack.com")
 
 
 def _seconds(text: str) -> float:

@@ -12,22 +12,30 @@ import sqlalchemy as sa
 from graphql import (
     GraphQLArgument,
     GraphQLField,
-    GraphQLInputField,
-    GraphQLInputObjectType,
     GraphQLInputType,
-    GraphQLInt,
-    GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
-    GraphQLOutputType,
     GraphQLResolveInfo,
-    GraphQLString,
 )
 
 from workshop_server import stamps
 from workshop_server.database import delete
 from workshop_server.errors import NotFoundError, RequestError
-from workshop_server.graph.fields import ID, NEEDED_ID, NEEDED_TEXT, SUCCESS, TEXT, Fields, home_of, mutation, payload
+from workshop_server.graph.fields import (
+    ID,
+    INT,
+    NEEDED_ID,
+    NEEDED_TEXT,
+    STRINGS,
+    SUCCESS,
+    TEXT,
+    Fields,
+    home_of,
+    list_of,
+    mutation,
+    payload,
+    taking_input,
+)
 from workshop_server.graph.scalars import JSONB, TIMESTAMPTZ, UUID
 from workshop_server.keys import Keys
 from workshop_server.server import Caller
@@ -48,8 +56,9 @@ def query_fields() -> dict[str, GraphQLField]:
     name = {"name": GraphQLArgument(NEEDED_TEXT)}
     return {
         "auth_info": GraphQLField(AUTH_INFO, resolve=_auth_info, description="Who asks."),
-        "auth_api_key": GraphQLField(_list_of(API_KEY), resolve=_auth_api_key, description="The asking tenant's keys."),
-        "secret_names": GraphQLField(_list_of(GraphQLString), resolve=_secret_names),
+        "auth_api_key": GraphQLField(GraphQLNonNull(list_of(API_KEY)), resolve=_auth_api_key,
+                                     description="The asking tenant's keys."),
+        "secret_names": GraphQLField(GraphQLNonNull(STRINGS), resolve=_secret_names),
         "secret_value": GraphQLField(JSONB, name, _secret_value),
     }
 
@@ -57,10 +66,6 @@ def query_fields() -> dict[str, GraphQLField]:
 def mutation_fields() -> Fields:
     """Fields of the schema's Mutation."""
     return MUTATIONS
-
-
-def _list_of(kind: GraphQLOutputType) -> GraphQLNonNull:
-    return GraphQLNonNull(GraphQLList(GraphQLNonNull(kind)))
 
 
 # keys
@@ -106,9 +111,7 @@ def _keys(caller: Caller) -> Keys:
 def _without_transaction(name: str, result: GraphQLObjectType, resolve: Callable[..., dict], /,
                          **inputs: GraphQLInputType) -> None:
     """Add a mutation of the key file: to read it anew may take a transaction, so it cannot happen inside one."""
-    parts = {key: GraphQLInputField(kind) for key, kind in inputs.items()}
-    argument = GraphQLArgument(GraphQLNonNull(GraphQLInputObjectType(f"{name}_input", parts)))
-    MUTATIONS[name] = GraphQLField(result, {"input": argument}, resolve, description=resolve.__doc__)
+    MUTATIONS[name] = taking_input(name, result, inputs, resolve, resolve.__doc__)
 
 
 _without_transaction("create_api_key", NEW_KEY, _create_api_key, name=NEEDED_TEXT, user_id=UUID, expires_at=TIMESTAMPTZ)
@@ -164,7 +167,7 @@ def delete_key_value(conn: sa.Connection, caller: Caller, key_value_id: str) -> 
     delete(conn, key_value, key_value_id, caller.tenant)
 
 
-@mutation(MUTATIONS, ID, tag=NEEDED_TEXT, limit=GraphQLNonNull(GraphQLInt))
+@mutation(MUTATIONS, ID, tag=NEEDED_TEXT, limit=GraphQLNonNull(INT))
 def update_task_tag_limit(conn: sa.Connection, caller: Caller, tag: str, limit: int) -> dict:
     """Say how many tasks with a tag may run at once."""
     if limit < 0:

@@ -15,7 +15,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 from workshop_server import tables
 from workshop_server.errors import NotFoundError, RequestError, StartError
 
-VERSION = 1  # of the tables; a database with a higher one was made by a newer server
+# Of the tables: 2 came with hooks and messages. A database with a higher one was made by a newer server.
+VERSION = 2
 IDLE = 1     # seconds of a connection to PostgreSQL after which it is asked whether it still lives
 DEFAULT_TENANT = {"name": "default", "slug": "default"}
 
@@ -35,8 +36,8 @@ class Database:
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
                 Path(self.url.database).touch(0o600)  # it may hold secrets; a file that is there keeps its mode
             self.engine = sa.create_engine(self.url, pool_size=connections, max_overflow=0, pool_timeout=60,
-                                           query_cache_size=2000,
-                                           json_serializer=_json,
+                                           query_cache_size=2000, json_serializer=_json,
+                                           hide_parameters=True,  # secrets and addresses of hooks stay out of logs
                                            connect_args=_connect_args(self.is_sqlite))
             if self.is_sqlite:
                 sa.event.listen(self.engine, "connect", _prepare_sqlite)
@@ -106,6 +107,8 @@ class Database:
             elif version > VERSION:
                 raise StartError(f"{self.place}: made by a newer workshop_server (tables of version {version}, this "
                                  f"one knows {VERSION}): start the newer one, or name another --database")
+            elif version < VERSION:  # what it lacked were whole tables, which stand by now
+                conn.execute(sa.update(tables.schema_version).values(version=VERSION))
 
 
 def owned(conn: sa.Connection, table: sa.Table, row_id: str, tenant: str | None, *, lock: bool = False) -> sa.Row:

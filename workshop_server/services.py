@@ -1,4 +1,4 @@
-"""What the server does unasked: runs of schedules, task runs whose process died, flow runs that were lost.
+"""What the server does unasked: runs of schedules, task runs whose process died, flow runs that were lost, web hooks.
 
 A run is dead where its process has given no sign of life for `settings.heartbeat_timeout`. After a start of the server,
 and after the machine slept, every run is given that time anew: nobody could have heard it.
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from workshop_server import runs, schedules, stamps, states
 from workshop_server.database import owned
+from workshop_server.delivery import send_hooks
 from workshop_server.server import Server
 from workshop_server.settings import Settings
 from workshop_server.tables import FINISHED, WAITING, flow, flow_group, flow_run, task, task_run
@@ -27,7 +28,7 @@ RUNNING = task_run.c.state == sa.literal_column("'Running'")
 
 
 class Services:
-    """The three services at work, until `stop`."""
+    """The services at work, until `stop`."""
 
     def __init__(self, server: Server) -> None:
         settings = server.settings
@@ -35,7 +36,8 @@ class Services:
         self._stopped = threading.Event()
         self._threads = [self._start(schedule_runs, settings.scheduler_interval),
                          self._start(reap_zombies, settings.zombie_interval, settings.heartbeat_timeout),
-                         self._start(revive_lost_runs, settings.lazarus_interval, settings.heartbeat_timeout)]
+                         self._start(revive_lost_runs, settings.lazarus_interval, settings.heartbeat_timeout),
+                         self._start(send_hooks, settings.hook_interval)]
 
     def stop(self) -> None:
         """End the loops; a pass that is under way ends first."""
@@ -64,7 +66,7 @@ class Services:
 
 
 def start(server: Server) -> Services:
-    """Start the scheduler, the zombie killer and Lazarus, each in a thread of its own."""
+    """Start the scheduler, the zombie killer, Lazarus and the sender of web hooks, each in a thread of its own."""
     return Services(server)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 HOME = Path.home() / ".prefect"  # where Prefect's client keeps what it needs too
 DATABASE = HOME / "workshop_server.sqlite"
 KEYS = HOME / "workshop_server_keys.json"
+HOST = r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"  # and the port, of a receiver of web hooks
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Limits:
     rows: int = 20_000              # in one list of an answer
     queued: int = 25                # flow runs that one poll of an agent may be given
     wrong_keys: int = 20            # from one address in a minute, before it has to wait
+    hooks: int = 100                # of one tenant
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Settings:
     zombie_interval: float = 120
     lazarus_interval: float = 600
     heartbeat_timeout: float = 600      # without a beat for so long, a run counts as dead
+    hooks_to: tuple[str, ...] = ()      # HOST or HOST:PORT that web hooks may be sent to
+    hook_interval: float = 2            # between two looks for web hooks to send
+    hook_backoff: float = 10            # before the second attempt to send one, four times that before the third, …
     scheduled_ahead: int = 10           # runs of a schedule that stand in the queue
     resurrections: int = 3              # times that Lazarus brings a run back
     limits: Limits = field(default_factory=Limits)

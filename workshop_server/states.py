@@ -2,12 +2,11 @@
 
 import sqlalchemy as sa
 
-from workshop_server import stamps
+from workshop_server import hooks, stamps
 from workshop_server.database import owned
 from workshop_server.errors import RequestError, StateConflictError
-from workshop_server.tables import FINISHED, WAITING, agent, flow_run, flow_run_state, task_run, task_run_state
+from workshop_server.tables import FINISHED, KNOWN, WAITING, agent, flow_run, flow_run_state, task_run, task_run_state
 
-KNOWN = {"Pending", "Submitted", "Running", "Cancelling", "ClientFailed", *WAITING, *FINISHED}
 ENDS = {"Success", "Failed", "Cached", "TimedOut", "Looped", "Cancelled"}  # states that give a run its `end_time`
 CORE_VERSION = "1.4.1"  # of the client that reads the states which the server makes
 MANY = 500  # task runs in one statement: SQLite and PostgreSQL bound what one may name
@@ -58,6 +57,7 @@ def set_flow_run_state(conn: sa.Connection, tenant: str | None, flow_run_id: str
     if new["state"] == "Running":
         new["heartbeat"] = new["state_timestamp"]
     _next(conn, flow_run, run, new)
+    hooks.fire(conn, run, new["state"], new["state_message"])
     if new["state"] == "Cancelled":
         _cancel_tasks(conn, run.id)
 

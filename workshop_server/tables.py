@@ -33,6 +33,7 @@ def _json_is_text(*_: object, **__: object) -> str:
 WAITING = ("Scheduled", "Paused", "Resume", "Retrying", "Queued")  # states from which an agent may take a run
 FINISHED = ("Success", "Failed", "Cached", "TimedOut", "Looped", "Cancelled", "Mapped", "Skipped", "TriggerFailed",
             "Finished")  # states that no run leaves by itself
+KNOWN = {"Pending", "Submitted", "Running", "Cancelling", "ClientFailed", *WAITING, *FINISHED}
 
 
 class Words(TypeDecorator):
@@ -198,6 +199,22 @@ task_tag_limit = Table("task_tag_limit", metadata, _id(), *_times(), _to("tenant
                        Column("tag", Words, nullable=False), Column("limit", Integer, nullable=False),
                        UniqueConstraint("tenant_id", "tag"))
 
+cloud_hook = Table(
+    "cloud_hook", metadata, _id(), *_times(), _to("tenant"), Column("name", Words, nullable=False),
+    Column("type", Words, nullable=False), Column("states", JSON, nullable=False, default=list),
+    Column("version_group_id", Words, comment="of the flow whose runs it is for; null for those of all flows"),
+    _object("config"), Column("active", Boolean, nullable=False, default=True))
+
+hook_delivery = Table(
+    "hook_delivery", metadata, _id(), *_times(), _to("cloud_hook"), _object("content"),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due", Stamp(32), nullable=False, default=stamps.now, index=True))
+
+message = Table(
+    "message", metadata, _id(), *_times(), _to("tenant", index=False), Column("type", Words, nullable=False),
+    Column("text", Words, nullable=False), _object("content"), Column("read", Boolean, nullable=False, default=False),
+    Index("message_by_age", "tenant_id", "created"), Index("message_unread", "tenant_id", "read"))
+
 schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
 
 
@@ -242,6 +259,8 @@ RELATIONS: dict[str, dict[str, Relation]] = {
     "agent_config": {"tenant": _one(tenant)},
     "key_value": {},
     "task_tag_limit": {},
+    "cloud_hook": {"tenant": _one(tenant)},
+    "message": {"tenant": _one(tenant)},
 }
 
 # Tables without a tenant of their own belong to the tenant of the row that this relation leads to.

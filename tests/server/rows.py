@@ -62,7 +62,8 @@ def flow(conn: sa.Connection, *, name: str = "Image QC, mapped", project: str = 
         project_id = conn.scalar(sa.select(tables.project.c.id).where(tables.project.c.name == project,
                                                                       tables.project.c.tenant_id == owner))
         project_id = project_id or put(conn, tables.project, tenant_id=owner, name=project)
-        group = put(conn, tables.flow_group, tenant_id=owner, name=new_id())
+        group = new_id()
+        put(conn, tables.flow_group, id=group, tenant_id=owner, name=group)
     config = {"type": "UniversalRun", "labels": ["microscope-room"], "env": {}, "__version__": "1.4.1"}
     made = Flow(owner, project_id, group, put(
         conn, tables.flow, tenant_id=owner, project_id=project_id, flow_group_id=group, version_group_id=group,
@@ -234,5 +235,17 @@ def workshop(conn: sa.Connection) -> dict[str, str]:
         "markdown": "### slide-03.svs\n\n| | |\n|---|---|\n| tissue | 41 % |\n| blurry | **12 %** |\n\nScan it again."})
     put(conn, tables.task_run_artifact, tenant_id=new.tenant, task_run_id=child, kind="link",
         data={"link": "http://localhost:8080/"})
+    for name, kind, group in (("what fails", "PREFECT_MESSAGE", None), ("to the lab", "WEBHOOK", new.group)):
+        put(conn, tables.cloud_hook, tenant_id=new.tenant, name=name, type=kind, states=["Failed", "Cancelled"],
+            version_group_id=group)
+    for number, (which, kind, words) in enumerate((
+            (done, "CLOUD_HOOK", "Run \"silver-kestrel\" of flow \"Image QC, mapped\" is Success"),
+            (failed, "CLOUD_HOOK_FAILED", "The hook \"to the lab\" gave up after 4 attempts, because lab.example did "
+             "not answer within 5 s. It had to tell: Run \"curious-falcon\" of flow \"Image QC, mapped\" is Failed"),
+            (failed, "CLOUD_HOOK", "Run \"curious-falcon\" of flow \"Image QC, mapped\" is Failed: Some reference "
+             "tasks failed."))):
+        put(conn, tables.message, tenant_id=new.tenant, type=kind, text=words, read=not number,
+            created=stamps.now(shift=100 * number - 800),
+            content={"flow_run_id": which, "state": "Failed" if number else "Success"})
     return {"group": new.group, "flow": new.id, "old": old.id, "failed": failed, "live": live, "done": done,
             "late": late, "child": child, "project": new.project, "tenant": new.tenant}

@@ -100,6 +100,11 @@ class World:
             self._add("key_value", id=uid(f"kv {name}"), tenant_id=tenant, key=name, value={"is": name})
             self._add("secret", id=uid(f"secret {name}"), tenant_id=tenant, name=name, value="hidden")
             self._add("task_tag_limit", id=uid(f"tag {name}"), tenant_id=tenant, tag=name, limit=3)
+            self._add("cloud_hook", id=uid(f"hook {name}"), tenant_id=tenant, name=name, type="WEBHOOK",
+                      states=["Failed", "Cancelled"], config={"url": f"https://example.org/{name}"},
+                      active=name != "two", version_group_id=None if name == "one" else uid("group"))
+            self._add("message", id=uid(f"message {name}"), tenant_id=tenant, type="CLOUD_HOOK",
+                      text=f"about {name}", content={"state": "Failed"}, read=name == "two")
 
     def _flow(self, tenant: str, project: str, group: str, name: str, version: int, *, newest: bool) -> None:
         flow = uid(f"{project} {name} {version}")

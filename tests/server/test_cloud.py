@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 import requests
-from graphql import get_named_type
+from graphql import GraphQLInputObjectType, get_named_type
 
 from harness import HOME, Agent, RunningServer, until
 from workshop_server import keys
@@ -255,7 +255,8 @@ def _agent(attendee: Attendee) -> Agent:
 # tenants kept apart
 
 READ = "{project{id} flow{id} flow_group{id} task{id} edge{id} flow_run{id} task_run{id} flow_run_state{id} " \
-       "task_run_state{id} log{id} task_run_artifact{id} agent{id} agent_config{id} key_value{id} task_tag_limit{id}}"
+       "task_run_state{id} log{id} task_run_artifact{id} agent{id} agent_config{id} key_value{id} task_tag_limit{id} " \
+       "cloud_hook{id} message{id}}"
 STATE = {"type": "Success", "message": "taken over", "__version__": "1.4.1"}
 
 
@@ -278,6 +279,9 @@ def furnish(attendee: Attendee) -> dict[str, str]:
     make("agent_config", "create_agent_config", name="c", settings={})
     make("key_value", "set_key_value", key="k", value="mine")
     make("task_tag_limit", "update_task_tag_limit", tag="t", limit=1)
+    make("cloud_hook", "create_cloud_hook", type="PREFECT_MESSAGE", states=["Failed"], name="h")
+    attendee.ask(f'mutation{{test_cloud_hook(input: {{cloud_hook_id: "{ids["cloud_hook"]}"}}){{success}}}}')
+    ids["message"] = attendee.ask("{message{id}}")["message"][0]["id"]
     ids["task"] = attendee.ask("{task{id}}")["task"][0]["id"]
     ids["flow_group"] = attendee.ask("{flow_group{id}}")["flow_group"][0]["id"]
     ids["task_run"] = attendee.ask("{task_run{id}}")["task_run"][0]["id"]
@@ -345,11 +349,12 @@ def _value(name: str, of: object, ids: dict[str, str]) -> object:
              "key_id": "tenant", "tenant_id": "tenant"}.get(name, name.removesuffix("_id"))
     if name.endswith("_id") and name not in ("version_group_id",):
         return ids.get(known, str(uuid4()))
-    if name in ("states", "logs"):
+    if isinstance(get_named_type(of), GraphQLInputObjectType):
         each = get_named_type(of).fields
         return [{part: _value(part, kind.type, ids) for part, kind in each.items() if part != "version"}]
-    fitting = {"schedule": {"clocks": []}, "state": STATE, "kind": "link"}
-    of_type = {"Int": 0, "Boolean": True, "timestamptz": "2030-01-01T00:00:00+00:00", "jsonb": {"x": "hers"}}
+    fitting = {"schedule": {"clocks": []}, "state": STATE, "kind": "link", "states": "Failed", "state_type": "Failed"}
+    of_type = {"Int": 0, "Boolean": True, "timestamptz": "2030-01-01T00:00:00+00:00", "jsonb": {"x": "hers"},
+               "cloud_hook_type": "PREFECT_MESSAGE"}
     value = fitting.get(name) or of_type.get(str(get_named_type(of)), "hers")
     return [value] if str(of).startswith("[") else value
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness import Agent, RunningServer, until
 from workshop_server import stamps, states
+from workshop_server.database import Database
 
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
 STEPS = 8    # of a run, each of half a second
@@ -181,6 +182,17 @@ def test_a_server_that_is_killed_keeps_what_it_acknowledged_in_postgresql(tmp_pa
         kill_in_rounds(server, 1)
     finally:
         server.stop()
+
+
+def test_sqlite_waits_for_the_disk(tmp_path: Path) -> None:
+    """What a killed process has written stays with the system; what a power cut leaves depends on these alone."""
+    database = Database(str(tmp_path / "server.sqlite"))
+    try:
+        with database.read() as conn:
+            assert conn.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert conn.exec_driver_sql("PRAGMA synchronous").scalar() >= 1  # with a write-ahead log, 1 keeps it whole
+    finally:
+        database.close()
 
 
 def test_of_three_agents_one_gets_each_run(either_server: RunningServer) -> None:

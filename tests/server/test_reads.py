@@ -490,7 +490,7 @@ def test_a_tenant_sees_its_own_rows(world: World, table: str) -> None:
         assert {row["id"] for row in answer[f"{table}_aggregate"]["nodes"]} == own
 
 
-@pytest.mark.parametrize("field", ["secret", "secret_by_pk", "secret_aggregate", "schema_version"])
+@pytest.mark.parametrize("field", ["secret", "secret_by_pk", "secret_aggregate", "hook_delivery", "schema_version"])
 def test_not_to_be_read(world: World, field: str) -> None:
     assert "Cannot query field" in world.answer(f"{{ {field} {{ id }} }}")["errors"][0]
 

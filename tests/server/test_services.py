@@ -248,6 +248,17 @@ def test_a_pass_with_nothing_to_do_asks_once_and_writes_nothing(here: Here, work
     assert len(asked) == 1 and asked[0].startswith("SELECT")
 
 
+def test_a_pass_over_schedules_that_have_their_runs_only_looks(here: Here) -> None:
+    """Twice, for the flows and for the runs that are there: no flow is locked, however many have a schedule."""
+    for name in ("one", "another"):
+        here.register(name, schedule=HOURLY)
+    asked = []
+    sa.event.listen(here.server.database.engine, "before_cursor_execute",
+                    lambda _conn, _cursor, statement, *_rest: asked.append(statement))
+    assert services.schedule_runs(here.server) == 0
+    assert [each.split()[0] for each in asked if each != "BEGIN"] == ["SELECT", "SELECT"]
+
+
 # --- the zombie killer
 
 def test_task_runs_of_a_dead_process_are_retried_or_fail(here: Here) -> None:

@@ -104,8 +104,9 @@ def page(browser: object) -> Iterator[object]:
 
 def every_page(site: Site) -> list[str]:
     tabs = ("timeline", "schematic", "logs", "tasks", "parameters", "artifacts")
-    return [f"{site.url}/default", f"{site.url}/default?project={site.ids['project']}", f"{site.url}/default/agents",
-            f"{site.url}/default/api", f"{site.url}/default/task-run/{site.ids['child']}",
+    return [f"{site.url}/default", f"{site.url}/default?project={site.ids['project']}",
+            *(f"{site.url}/default/{name}" for name in ("agents", "messages", "api")),
+            f"{site.url}/default/task-run/{site.ids['child']}",
             *(site.flow(f"?tab={tab}") for tab in ("overview", "runs", "schematic", "versions", "run")),
             *(site.run(which, tab) for which in ("live", "failed", "done", "late") for tab in tabs)]
 
@@ -376,6 +377,64 @@ def test_agents_are_listed_and_removed(site: Site, page: object) -> None:
     assert site.row(tables.agent, gone) is None
 
 
+def test_messages_are_read_and_deleted_and_lead_to_their_runs(site: Site, page: object) -> None:
+    with site.database.write() as conn:
+        conn.execute(sa.update(tables.message).values(read=True))
+        message = rows.put(conn, tables.message, tenant_id=site.ids["tenant"], type="CLOUD_HOOK", text="the first",
+                           content={"flow_run_id": site.ids["done"], "state": "Success"}, created=stamps.now())
+    page.goto(f"{site.url}/default")
+    expect(page.get_by_role("link", name="Messages 1 not read")).to_be_visible()
+    page.get_by_role("link", name="Messages").click()
+    expect(page.locator(".messages li").first).to_contain_text("new the first")
+    with site.database.write() as conn:
+        rows.put(conn, tables.message, tenant_id=site.ids["tenant"], type="CLOUD_HOOK", text="of a run that is gone",
+                 content={"flow_run_id": tables.new_id(), "state": "Failed"}, created=stamps.now())
+    expect(page.locator(".messages li").first).to_contain_text("of a run that is gone")  # it comes by itself
+    expect(page.locator(".messages li").first).to_contain_text("The run is deleted.")
+    mine = page.locator(f"#m-{message}")
+    mine.get_by_role("button", name="Mark as read").press("Enter")
+    expect(mine.get_by_role("button", name="Mark as unread")).to_be_visible()
+    assert site.row(tables.message, message).read
+    mine.get_by_role("button", name="Mark as unread").click()
+    expect(mine.get_by_text("new", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Mark all as read").click()
+    expect(page.get_by_role("link", name="Messages", exact=True)).to_be_visible()
+    expect(page.get_by_text("new", exact=True)).to_have_count(0)
+    mine.get_by_role("link", name="To the run").click()
+    expect(page.locator("h1")).to_have_text("silver-kestrel")
+    page.goto(f"{site.url}/default/messages")
+    mine.get_by_role("button", name="Delete").click()
+    expect(mine).to_have_count(0)
+    assert site.row(tables.message, message) is None
+
+
+def test_hook_is_added_fires_is_switched_off_and_deleted(site: Site, page: object) -> None:
+    flow, run_id = site.own("Running")
+    page.goto(f"{site.url}/default/messages")
+    page.get_by_label("Name").fill("by hand")
+    page.get_by_label("Cancelled").check()
+    page.get_by_label("Of the flow").select_option(flow.group)
+    page.get_by_role("button", name="Add the hook").click()
+    expect(page.get_by_role("status").first).to_contain_text("The hook is there")
+    mine = page.locator(".hooks li", has_text="by hand")
+    expect(mine).to_contain_text("Failed Cancelled")
+    made = site.row(tables.cloud_hook, mine.get_attribute("id").removeprefix("h-"))
+    assert made.states == ["Failed", "Cancelled"] and made.version_group_id and made.active
+    with site.database.write() as conn:
+        states.set_flow_run_state(conn, None, run_id, states.make("Failed", "by hand, of course"))
+    expect(page.locator(".messages li").first).to_contain_text("is Failed: by hand, of course")
+    mine.get_by_role("switch").click()
+    expect(mine.get_by_role("switch")).to_have_attribute("aria-checked", "false")
+    assert not site.row(tables.cloud_hook, made.id).active
+    mine.get_by_text("Delete …").click()
+    mine.get_by_role("button", name="Delete the hook").click()
+    expect(mine).to_have_count(0)
+    page.get_by_label("Failed").uncheck()
+    page.get_by_label("Name").fill("of nothing")
+    page.get_by_role("button", name="Add the hook").click()
+    expect(page.locator(".note.problem:visible")).to_contain_text("needs states")
+
+
 def test_a_run_that_nobody_takes_says_what_to_type(site: Site, page: object) -> None:
     with site.database.write() as conn:
         flow = rows.flow(conn, name="Stuck", project="Own")
@@ -557,6 +616,11 @@ def test_hostile_text_is_shown_and_never_obeyed(site: Site, page: object) -> Non
                                                                   tables.task_run.c.map_index == 1))
         rows.log(conn, run_id, [("INFO", EVIL), (EVIL[:40], EVIL)], task_run=child)
         rows.agent(conn, name=f"agent {EVIL}", labels=(EVIL,), seen=0)
+        told = {"flow_run_id": run_id, "state": EVIL}
+        rows.put(conn, tables.message, tenant_id=flow.tenant, type="CLOUD_HOOK", text=f"message {EVIL}", content=told)
+        rows.put(conn, tables.message, tenant_id=flow.tenant, type=EVIL, text=EVIL, content={"flow_run_id": EVIL})
+        evil_hook = rows.put(conn, tables.cloud_hook, tenant_id=flow.tenant, name=f"hook {EVIL}", type=EVIL,
+                             states=[EVIL], version_group_id=flow.group)
         links = ("javascript:alert(1)", "data:text/html,<script>alert(1)</script>", " jAvAscript:alert(1)", EVIL)
         for kind, data in (("markdown", {"markdown": f"{EVIL}\n\n[a](javascript:alert(1)) <b onclick=alert(1)>b</b> "
                                                      "![p](http://192.0.2.1/p.png) [w](https://example.org)"}),
@@ -565,7 +629,7 @@ def test_hostile_text_is_shown_and_never_obeyed(site: Site, page: object) -> Non
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     pages = [f"{site.url}/default", f"{site.url}/default?project={flow.project}", f"{site.url}/default/agents",
-             f"{site.url}/default/task-run/{child}", *(
+             f"{site.url}/default/messages", f"{site.url}/default/task-run/{child}", *(
                  f"{site.url}/default/flow/{flow.group}?tab={tab}" for tab in
                  ("overview", "runs", "schematic", "versions", "run")),
              *(site.run(run_id, tab) for tab in ("timeline", "schematic", "logs", "tasks", "parameters", "artifacts"))]
@@ -584,6 +648,8 @@ def test_hostile_text_is_shown_and_never_obeyed(site: Site, page: object) -> Non
     assert page.title() != "owned"
     with site.database.write() as conn:
         conn.execute(sa.delete(tables.flow_group).where(tables.flow_group.c.id == flow.group))
+        conn.execute(sa.delete(tables.cloud_hook).where(tables.cloud_hook.c.id == evil_hook))
+        conn.execute(sa.delete(tables.message).where(tables.message.c.text.contains("owned")))
 
 
 # Behind keys
@@ -603,8 +669,11 @@ def room(server: RunningServer, tmp_path: object) -> Iterator[tuple[Site, Callab
         run_id = rows.run(conn, flow, slides=2)
         task_run = conn.scalar(sa.select(tables.task_run.c.id).where(tables.task_run.c.flow_run_id == run_id))
         machine = rows.agent(conn, tenant_id=ada)
+        message = rows.put(conn, tables.message, tenant_id=ada, type="CLOUD_HOOK", text="for Ada alone", content={})
+        hook = rows.put(conn, tables.cloud_hook, tenant_id=ada, name="Ada's alone", type="WEBHOOK", states=["Failed"])
     yield Site(server, database, {"group": flow.group, "flow": flow.id, "run": run_id, "task_run": task_run,
-                                  "agent": machine, "project": flow.project}), made.__getitem__
+                                  "agent": machine, "project": flow.project, "message": message,
+                                  "hook": hook}), made.__getitem__
     database.close()
 
 
@@ -653,11 +722,16 @@ def test_key_opens_the_pages_of_its_tenant_alone(room: tuple, browser: object) -
                 assert answer.status == 404 and "Image QC" not in answer.text(), (slug, path)
         posts = [f"flow-run/{ids['run']}/{what}" for what in ("start", "cancel", "restart", "delete")] + [
             f"flow/{ids['group']}{what}" for what in ("", "/archive", "/schedule", "/delete-version", "/delete")] + [
-            f"agents/{ids['agent']}/remove"]
+            f"agents/{ids['agent']}/remove", "messages/read", "messages/delete", f"hooks/{ids['hook']}/switch",
+            f"hooks/{ids['hook']}/delete", "hooks"]
+        form = {"flow_id": ids["flow"], "active": "on", "message_id": ids["message"], "read": "on", "name": "n",
+                "flow_group_id": ids["group"], "state-Failed": "on"}
         for path in posts:
-            answer = page.request.post(f"{site.url}/bob/{path}", form={"flow_id": ids["flow"], "active": "on"},
-                                       headers={"Origin": site.url})
+            answer = page.request.post(f"{site.url}/bob/{path}", form=form, headers={"Origin": site.url})
             assert answer.status == 404, path
+        page.goto(f"{site.url}/bob/messages")
+        expect(page.locator("main")).not_to_contain_text("alone")
+        assert not site.row(tables.message, ids["message"]).read
         answer = page.request.post(f"{site.url}/graphql", data={"query": "{ flow_run { id } }"},
                                    headers={"Origin": site.url})
         assert answer.json() == {"data": {"flow_run": []}}

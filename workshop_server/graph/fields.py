@@ -16,6 +16,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLResolveInfo,
+    GraphQLScalarType,
     GraphQLString,
 )
 
@@ -31,10 +32,26 @@ def payload(name: str, /, **fields: GraphQLOutputType) -> GraphQLObjectType:
     return GraphQLObjectType(f"{name}_payload", {key: GraphQLField(kind) for key, kind in fields.items()})
 
 
+def list_of(kind: GraphQLScalarType | GraphQLObjectType | GraphQLInputObjectType) -> GraphQLList:
+    """A list without gaps."""
+    return GraphQLList(GraphQLNonNull(kind))
+
+
+def _input(name: str, kinds: dict[str, GraphQLInputType]) -> GraphQLInputObjectType:
+    return GraphQLInputObjectType(f"{name}_input", {key: GraphQLInputField(kind) for key, kind in kinds.items()})
+
+
+def taking_input(name: str, result: GraphQLObjectType, kinds: dict[str, GraphQLInputType],
+                 resolve: Callable[..., dict], description: str | None) -> GraphQLField:
+    """A field with one argument, an object of these kinds, which is called `input` and has the name of the field."""
+    argument = GraphQLArgument(GraphQLNonNull(_input(name, kinds)))
+    return GraphQLField(result, {"input": argument}, resolve, description=description)
+
+
 ID = payload("id", id=UUID)
 SUCCESS = payload("success", success=GraphQLBoolean, error=GraphQLString)
-STRINGS = GraphQLList(GraphQLNonNull(GraphQLString))
-OBJECTS = GraphQLList(GraphQLNonNull(JSONB))
+STRINGS = list_of(GraphQLString)
+OBJECTS = list_of(JSONB)
 NEEDED_ID = GraphQLNonNull(UUID)
 NEEDED_TEXT = GraphQLNonNull(GraphQLString)
 INT = GraphQLInt
@@ -52,11 +69,8 @@ def mutation(fields: Fields, result: GraphQLObjectType = SUCCESS, *, repeats: st
     """
     def add(act: Act) -> Act:
         name = act.__name__
-        parts = {key: GraphQLInputField(kind) for key, kind in inputs.items()}
-        if repeats:
-            each = GraphQLInputObjectType(f"{name}_{repeats}_input", parts)
-            parts = {repeats: GraphQLInputField(GraphQLNonNull(GraphQLList(GraphQLNonNull(each))))}
-        nothing = dict.fromkeys(parts)
+        kinds = {repeats: GraphQLNonNull(list_of(_input(f"{name}_{repeats}", inputs)))} if repeats else inputs
+        nothing = dict.fromkeys(kinds)
 
         def resolve(_root: object, info: GraphQLResolveInfo, input: dict) -> dict:
             caller: Caller = info.context
@@ -68,15 +82,13 @@ def mutation(fields: Fields, result: GraphQLObjectType = SUCCESS, *, repeats: st
             with caller.server.database.write() as conn:
                 return act(conn, caller, **nothing | input) or {"success": True}
 
-        argument = GraphQLArgument(GraphQLNonNull(GraphQLInputObjectType(f"{name}_input", parts)))
-        fields[name] = GraphQLField(result, {"input": argument}, resolve, description=act.__doc__)
+        fields[name] = taking_input(name, result, kinds, resolve, act.__doc__)
         return act
     return add
 
 
 def home_of(conn: sa.Connection, caller: Caller, tenant_id: str | None = None) -> str:
     """The tenant that new rows belong to: the caller's own; without keys the one asked for, or else the first."""
-
     if caller.tenant is not None:
         return caller.tenant
     if tenant_id is not None:

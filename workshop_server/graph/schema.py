@@ -18,7 +18,7 @@ from graphql import (
 from workshop_server import cloud, states
 from workshop_server.database import of_tenant, owned
 from workshop_server.errors import RequestError
-from workshop_server.graph import administration, mutations, reads
+from workshop_server.graph import administration, hooks, mutations, reads
 from workshop_server.graph.documents import Documents
 from workshop_server.graph.documents import InvalidQueryError as InvalidQueryError  # which callers of `execute` catch
 from workshop_server.graph.fields import NEEDED_ID, TEXT, payload
@@ -58,7 +58,7 @@ def _build() -> GraphQLSchema:
         "get_task_run_info": GraphQLField(mutations.INFO, one_task_run, _get_task_run_info),
         "mapped_children": GraphQLField(GraphQLList(mutations.INFO), one_task_run, _mapped_children),
     }
-    mutation = mutations.FIELDS | administration.FIELDS | cloud.mutation_fields()
+    mutation = mutations.FIELDS | administration.FIELDS | hooks.FIELDS | cloud.mutation_fields()
     return GraphQLSchema(GraphQLObjectType("Query", query), GraphQLObjectType("Mutation", mutation))
 
 

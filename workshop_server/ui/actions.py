@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from workshop_server import database, flows, runs, stamps, tables
+from workshop_server import database, flows, hooks, runs, stamps, tables
 from workshop_server.errors import NotFoundError, RequestError
 from workshop_server.ui import page, pages, queries, run_form, waiting
 from workshop_server.ui.page import Visit, go
@@ -125,6 +125,43 @@ def remove_stale_agents(visit: Visit, _: Form) -> Response:
     return go(visit.url("agents"), f"{gone} agent{'s are' if gone != 1 else ' is'} removed from the list.")
 
 
+def read_messages(visit: Visit, form: Form) -> Response:
+    """Note that a message has been read, or take that back; without one, that all have been."""
+    table, message_id = tables.message, form.get("message_id")
+    if message_id:
+        database.update(visit.conn, table, message_id, visit.tenant.id, read=form.get("read") == "on")
+        return go(page.local_path(form.get("back")))
+    mine = sa.and_(table.c.tenant_id == visit.tenant.id, table.c.read.is_(False))
+    visit.conn.execute(sa.update(table).where(mine).values(read=True))
+    return go(page.local_path(form.get("back")), "All messages are marked as read.")
+
+
+def delete_message(visit: Visit, form: Form) -> Response:
+    """Delete a message."""
+    database.delete(visit.conn, tables.message, form.get("message_id", ""), visit.tenant.id)
+    return go(page.local_path(form.get("back")), "The message is deleted.")
+
+
+def create_hook(visit: Visit, form: Form) -> Response:
+    """A hook that leaves messages; those that send something are made by the API."""
+    hooks.create(visit.conn, visit.tenant.id, kind=hooks.MESSAGE, name=form.get("name"),
+                 states=[name.removeprefix("state-") for name in form if name.startswith("state-")],
+                 flow_group_id=form.get("flow_group_id") or None, most=visit.server.settings.limits.hooks)
+    return go(visit.url("messages"), "The hook is there: when a run enters one of its states, it leaves a message.")
+
+
+def switch_hook(visit: Visit, form: Form) -> Response:
+    """Switch a hook on or off."""
+    hooks.set_active(visit.conn, visit.tenant.id, visit.request.path_params["id"], active=form.get("active") == "on")
+    return go(visit.url("messages"), "The hook is on." if form.get("active") == "on" else "The hook is off.")
+
+
+def delete_hook(visit: Visit, _: Form) -> Response:
+    """Delete a hook."""
+    database.delete(visit.conn, tables.cloud_hook, visit.request.path_params["id"], visit.tenant.id)
+    return go(visit.url("messages"), "The hook is deleted; its messages stay.")
+
+
 def create_project(visit: Visit, form: Form) -> Response:
     """A project to register flows with."""
     name = form.get("name", "").strip()
@@ -153,4 +190,7 @@ ROUTES = [
     _route("/{slug}/flow-run/{id}/start", start_run), _route("/{slug}/flow-run/{id}/cancel", cancel_run),
     _route("/{slug}/flow-run/{id}/restart", restart_run), _route("/{slug}/flow-run/{id}/delete", delete_run),
     _route("/{slug}/agents/stale", remove_stale_agents), _route("/{slug}/agents/{id}/remove", remove_agent),
+    _route("/{slug}/messages/read", read_messages), _route("/{slug}/messages/delete", delete_message),
+    _route("/{slug}/hooks", create_hook), _route("/{slug}/hooks/{id}/switch", switch_hook),
+    _route("/{slug}/hooks/{id}/delete", delete_hook),
 ]

@@ -25,7 +25,8 @@ templates = Environment(loader=FileSystemLoader(HOME / "templates"), autoescape=
 templates.filters |= {"duration": when.duration, "pretty": texts.pretty, "brief": texts.brief, "plain": texts.plain,
                       "markdown": texts.markdown, "web_link": texts.web_link, "share": timeline.share,
                       "in_order": timeline.in_order}
-templates.globals |= {"FINISHED": FINISHED, "WAITING": WAITING, "FAILURES": queries.FAILURES, "quote": quote}
+templates.globals |= {"FINISHED": FINISHED, "WAITING": WAITING, "FAILURES": queries.FAILURES, "MANY": queries.MANY,
+                      "quote": quote}
 
 
 @dataclass
@@ -93,7 +94,8 @@ def answer(visitor: Visit, template: str, gather: Gather, *, status: int = 200, 
     tenants = queries.tenants(visitor.conn, visitor.allowed) if not visitor.is_part else []
     context = {"visit": visitor, "tenant": visitor.tenant, "clock": visitor.clock, "url": visitor.url, "here":
                visitor.here, "tenants": tenants, "is_part": visitor.is_part, "every": 5, "with_keys":
-               visitor.server.keys is not None, "errors": {}, "project": None, **found, **more}
+               visitor.server.keys is not None, "errors": {}, "project": None, "unread":
+               queries.unread(visitor.conn, visitor.tenant.id) if not visitor.is_part else 0, **found, **more}
     return html(visitor.request, template, context, status)
 
 

@@ -15,6 +15,7 @@ from workshop_server.ui.queries import ROWS
 
 FLOW_TABS = ("overview", "runs", "schematic", "versions", "run")
 EACH = 24  # bars beside a flow of the dashboard
+HOOK_STATES = ("Failed", "Success", "Cancelled", "Cancelling", "Scheduled", "Submitted", "Running")  # of flow runs
 
 
 def dashboard(visit: Visit) -> dict:
@@ -110,6 +111,16 @@ def agents(visit: Visit) -> dict:
     return {"agents": known, "late": late[:10], "alive": any(is_alive for _, is_alive in known), "stale": stale}
 
 
+def messages(visit: Visit) -> dict:
+    """What hooks have told, and the hooks."""
+    conn, tenant = visit.conn, visit.tenant.id
+    found, more = _paged(queries.messages(conn, tenant, visit.number("page")))
+    run_ids = [run_id for each in found if isinstance(run_id := each.content.get("flow_run_id"), str)]
+    return {"messages": found, "more": more, "runs": queries.still_there(conn, tenant, run_ids),
+            "hooks": queries.hooks(conn, tenant), "groups": queries.flow_groups(conn, tenant, None, 0)[:ROWS],
+            "waiting_for": HOOK_STATES}
+
+
 def api(_visit: Visit) -> dict:
     """The interactive page of the API."""
     return {"every": 0}
@@ -139,6 +150,7 @@ def _is_busy(counts: dict[str, int]) -> bool:
 ROUTES = [
     Route("/{slug}", shown("dashboard.html", dashboard)),
     Route("/{slug}/agents", shown("agents.html", agents)),
+    Route("/{slug}/messages", shown("messages.html", messages)),
     Route("/{slug}/api", shown("api.html", api)),
     Route("/{slug}/flow/{id}", shown("flow.html", flow)),
 ]

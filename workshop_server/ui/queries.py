@@ -4,11 +4,25 @@ import sqlalchemy as sa
 
 from workshop_server import stamps
 from workshop_server.errors import NotFoundError
-from workshop_server.tables import WAITING, agent, edge, flow, flow_group, flow_run, project, task, task_run, tenant
+from workshop_server.tables import (
+    WAITING,
+    agent,
+    cloud_hook,
+    edge,
+    flow,
+    flow_group,
+    flow_run,
+    message,
+    project,
+    task,
+    task_run,
+    tenant,
+)
 
 ROWS = 100  # of a table on one page
 BARS = 60   # of the widest history of runs
 FAILURES = ("Failed", "TimedOut", "TriggerFailed")
+MANY = 99   # messages; more of them are not counted
 
 RUN = (flow_run.c.id, flow_run.c.name, flow_run.c.state, flow_run.c.state_message, flow_run.c.start_time,
        flow_run.c.end_time, flow_run.c.scheduled_start_time, flow_run.c.auto_scheduled, flow_run.c.labels,
@@ -143,6 +157,33 @@ def agents(conn: sa.Connection, tenant_id: str) -> list[sa.Row]:
     """The agent that asked last comes first."""
     return conn.execute(sa.select(agent).where(agent.c.tenant_id == tenant_id)
                         .order_by(sa.func.coalesce(agent.c.last_queried, agent.c.created).desc()).limit(500)).all()
+
+
+def messages(conn: sa.Connection, tenant_id: str, page: int) -> list[sa.Row]:
+    """The newest first, and one row more than a page holds where another page follows."""
+    return conn.execute(sa.select(message).where(message.c.tenant_id == tenant_id)
+                        .order_by(message.c.created.desc(), message.c.id).limit(ROWS + 1).offset(page * ROWS)).all()
+
+
+def unread(conn: sa.Connection, tenant_id: str) -> int:
+    """The number of messages that nobody has read, up to one more than `MANY`."""
+    some = sa.select(message.c.id).where(message.c.tenant_id == tenant_id, message.c.read.is_(False)).limit(MANY + 1)
+    return conn.scalar(sa.select(sa.func.count()).select_from(some.subquery()))
+
+
+def still_there(conn: sa.Connection, tenant_id: str, run_ids: list[str]) -> set[str]:
+    """Those of the flow runs that nobody has deleted."""
+    return set(conn.scalars(sa.select(flow_run.c.id).where(flow_run.c.tenant_id == tenant_id,
+                                                           flow_run.c.id.in_(run_ids))))
+
+
+def hooks(conn: sa.Connection, tenant_id: str) -> list[sa.Row]:
+    """A tenant's hooks by name, each with the name of its flow; `group_id` is None where that flow is gone."""
+    name = sa.select(sa.func.max(flow.c.name)).where(flow.c.flow_group_id == flow_group.c.id).scalar_subquery()
+    its = (flow_group.c.tenant_id == cloud_hook.c.tenant_id) & (flow_group.c.name == cloud_hook.c.version_group_id)
+    return conn.execute(sa.select(cloud_hook, flow_group.c.id.label("group_id"), name.label("flow_name"))
+                        .join_from(cloud_hook, flow_group, its, isouter=True)
+                        .where(cloud_hook.c.tenant_id == tenant_id).order_by(cloud_hook.c.name, cloud_hook.c.id)).all()
 
 
 def project_of(conn: sa.Connection, project_id: str, tenant_id: str) -> sa.Row:
