@@ -1,5 +1,6 @@
 """Draw the pictures of the documents anew, from real runs:  make pictures"""
 
+import json
 import os
 import shutil
 import socket
@@ -21,6 +22,7 @@ from prefect import Flow, Task  # noqa: E402
 
 import pipeline  # noqa: E402
 from slideqc import drawing, flows, generate  # noqa: E402
+from slideqc.comparing import chart  # noqa: E402
 from solutions import pipeline_prefect, pipeline_prefect_parallel  # noqa: E402
 
 
@@ -117,6 +119,8 @@ if __name__ == "__main__":
     flow_picture(pipeline_prefect.define_flow(), DOCS / "flow_serial.png")
     flow_picture(pipeline_prefect_parallel.define_flow(), DOCS / "flow_parallel.png")
     architecture_figure.draw(DOCS / "architecture.png")
+    comparison = json.loads((DOCS / "comparison.json").read_text(encoding="utf-8"))
+    (DOCS / "comparison.png").write_bytes(chart.draw(comparison))
     run_pictures(DOCS / "flow_timeline.png", DOCS / "flow_schematic.png")
     subprocess.run([sys.executable, DOCS / "qc_figure.py", "--draw", DOCS / "qc_blur.png"], check=True)
     subprocess.run([sys.executable, DOCS / "presentation" / "make.py"], check=True)  # last: it shows the pictures
