@@ -23,7 +23,7 @@ NOTES = {"rescan": "too blurry: needs a rescan", "no_tissue": "no tissue found: 
 ROW_FILE = "_qc.json"
 TABLES = ("results.csv", "report.html", "run.json")
 PICTURES = ("_tissue_seg.png", "_blurry.png", "_overlay.jpg")
-OVERLAY = PICTURES[2]  # which carries the report's small pictures
+OVERLAY = "_overlay.jpg"  # which carries the report's small pictures
 
 
 def begin(output: Path, names: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """Steps 2 and 5: the flows on a server, run by an agent that was started elsewhere; and servers that are not there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -89,6 +90,24 @@ def test_the_bytes_of_the_plain_pipeline(script: str, room: Room, slides: Path, 
     assert found == (each if script == SERIAL else {slides.name: "Failed"})
     for name, state in found.items():
         assert f"{name}: {state}" in done.stdout
+
+
+def test_one_flow_run_a_batch(room: Room, small_slides: Path, tmp_path: Path) -> None:
+    """As docs/scaling.md has it, with batches of two slides instead of 500."""
+    guide = (HOME / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "create_flow_run" in block]
+    program = tmp_path / "batches.py"
+    program.write_text(f"""import sys
+sys.path.insert(0, {str(HOME)!r})
+slides = {sorted(map(str, small_slides.glob("*.svs")))!r}
+{block.replace("500", "2").replace("/shared/output", str(tmp_path)).replace('"Image QC"', '"Image QC, batches"')}""")
+    room.server.prefect("create", "project", "Image QC, batches")
+    done = room.server.python(program)
+    assert done.returncode == 0, done.stdout + done.stderr
+    until(lambda: len(list(tmp_path.glob("*/results.csv"))) == 2, "both batches have a table", 120)
+    plain = table(room.outputs[MAPPED, "good"]) if room.done(MAPPED, "good").returncode == 0 else {}
+    first, second = table(tmp_path / "0000000"), table(tmp_path / "0000002")
+    assert (len(first), len(second)) == (2, 1) and first | second == plain
 
 
 @both
