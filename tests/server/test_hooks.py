@@ -544,6 +544,7 @@ def test_slow_receiver_is_in_nobodys_way(here: Here, receiver: Receiver, monkeyp
         assert time.monotonic() - start < 0.5 and passing.is_alive()
         passing.join(10)
         assert time.monotonic() - start < 5
+        here.send()  # on a busy machine, that pass ended before it saw the last one
     assert len(receiver.got) == 2 and {row.attempts for row in here.all(tables.hook_delivery)} <= {0, 1}
 
 
