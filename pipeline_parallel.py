@@ -7,17 +7,16 @@ order in which they are done. A worker that dies fails the slide it was busy wit
 """
 
 import sys
-from concurrent.futures import as_completed
+from functools import partial
 from pathlib import Path
 
 from slideqc.console import progress, script, show, start_logging
-
-from pebble import ProcessExpired, ProcessPool
 
 from pipeline import check_slide
 from slideqc import flags, results
 from slideqc.errors import SlideError
 from slideqc.run import Run
+from slideqc.workers import WorkerError, Workers
 
 
 @script
@@ -27,20 +26,15 @@ def main(argv: list[str] | None = None) -> int:
     flags.add_workers(parser)
     options = parser.parse_args(argv)
     run = Run(options)
-    parameters = {"output": options.output, **flags.parameters(options)}
-    with ProcessPool(options.workers, initializer=start_logging, initargs=[True]) as pool:
-        try:
-            slides = {pool.schedule(check_slide, [file_name], parameters): file_name for file_name in run.slides}
-            for checked in progress(as_completed(slides), total=len(slides)):
-                try:
-                    show(checked.result())
-                except ProcessExpired as death:
-                    problem = SlideError(f"{Path(slides[checked]).name} was given up: its worker died (exit status "
-                                         f"{death.exitcode}), perhaps for want of memory: try fewer --workers")
-                    show(results.save_failure(options.output, slides[checked], problem))
-        except BaseException:
-            pool.stop()  # the workers at once, instead of after the slides that wait
-            raise
+    check = partial(check_slide, output=options.output, **flags.parameters(options))
+    with Workers(options.workers, initializer=start_logging, initargs=[True]) as workers:
+        for file_name, checked in progress(workers.each(check, run.slides), total=len(run.slides)):
+            try:
+                show(checked.result())
+            except WorkerError as death:
+                problem = SlideError(f"{Path(file_name).name} was given up: {death}, perhaps for want of memory: "
+                                     "try fewer --workers")
+                show(results.save_failure(options.output, file_name, problem))
     return run.finish()
 
 
