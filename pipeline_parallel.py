@@ -27,8 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     run = Run(options)
     check = partial(check_slide, output=options.output, **flags.parameters(options))
-    with Workers(options.workers, initializer=start_logging, initargs=[True]) as workers:
-        for file_name, checked in progress(workers.each(check, run.slides), total=len(run.slides)):
+    with Workers(options.workers, check, initializer=partial(start_logging, in_worker=True)) as workers:
+        for file_name, checked in progress(workers.each(run.slides), total=len(run.slides)):
             try:
                 show(checked.result())
             except WorkerError as death:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 VENV = Path(__file__).resolve().parent.parent / ".venv"
 ACTIVATE = r".venv\Scripts\activate" if os.name == "nt" else ". .venv/bin/activate"
-NEEDED = ("cv2", "numpy", "openslide", "pebble", "prefect", "simplejpeg", "tabulate", "tifffile", "tqdm")
+NEEDED = ("cv2", "numpy", "openslide", "prefect", "simplejpeg", "tabulate", "tifffile", "tqdm")
 
 
 def require() -> None:

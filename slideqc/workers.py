@@ -1,15 +1,17 @@
-"""Worker processes, of which one may die without taking the run along.
+"""Worker processes, of which one may die at any moment without taking the run along.
 
-Each worker is a pool of its own: processes that share a pool take their work from it under one lock, and one that is
-killed while it holds that lock leaves the others waiting for ever.
+Each has a pipe of its own, and nothing else to share: the processes of the usual pools take their work from one queue
+under one lock, and one that is killed while it holds that lock leaves the others waiting for ever.
 """
 
+import contextlib
+import multiprocessing
+import signal
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
+from multiprocessing import connection
 from typing import Any, TypeVar
-
-from pebble import ProcessExpired, ProcessPool
 
 Item = TypeVar("Item")
 
@@ -19,57 +21,94 @@ class WorkerError(Exception):
 
 
 class Workers:
-    """`count` processes, each of which calls `initializer(*initargs)` first. To be used with `with`."""
+    """`count` processes that call `function`, each after a first call of `initializer`. To be used with `with`."""
 
-    def __init__(self, count: int, initializer: Callable[..., Any], initargs: Iterable[Any] = ()) -> None:
-        self._new = lambda: ProcessPool(1, initializer=initializer, initargs=initargs)
-        self._pools = [self._new() for _ in range(count)]
+    def __init__(self, count: int, function: Callable[[Item], Any], initializer: Callable[[], object]) -> None:
+        self._count = count
+        self._does = function, initializer
+        self._processes: dict[connection.Connection, multiprocessing.Process] = {}
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in self._pools:
-            pool.stop()
-        for pool in self._pools:
-            pool.join()
+        for process in self._processes.values():
+            process.terminate()
+        for pipe in tuple(self._processes):
+            self._gone(pipe)
 
-    def each(self, function: Callable[[Item], Any], items: Iterable[Item]) -> Iterator[tuple[Item, Future]]:
+    def each(self, items: Iterable[Item]) -> Iterator[tuple[Item, Future]]:
         """Every item with what `function(item)` came to, in the order in which they are done.
 
-        That is a finished future; where the worker died, its `result()` raises `WorkerError`, and another worker has
-        taken the place.
+        That is a finished future. Where the worker died, its `result()` raises `WorkerError`; another one starts for
+        the next item.
         """
-        waiting, idle = iter(items), list(range(len(self._pools)))
-        busy: dict[Future, tuple[int, Item]] = {}
+        busy: dict[connection.Connection, Item] = {}
+        idle = list(self._processes)
         finished: list[tuple[Item, Future]] = []
+        waiting = iter(items)
         while True:
-            for place, item in zip(tuple(idle), waiting, strict=False):
-                if not self._pools[place].active:  # its worker died with nothing to do
-                    self._replace(place)
-                idle.remove(place)
-                busy[self._pools[place].schedule(function, [item])] = place, item
-            yield from finished  # after the next ones are sent: nobody waits for what is done with these
+            for _, item in zip(range(self._count - len(busy)), waiting, strict=False):
+                busy[self._sent(item, idle)] = item
+            yield from finished  # after the next ones are sent: no worker waits for what is done with these
             if not busy:
                 return
-            finished = []
-            for future in wait(busy, return_when=FIRST_COMPLETED).done:
-                place, item = busy.pop(future)
-                idle.append(place)
-                if isinstance(future.exception(), ProcessExpired | BrokenProcessPool):
-                    self._replace(place)
-                    future = _died(future.exception())
-                finished.append((item, future))
+            ready = connection.wait(busy)
+            finished = [(busy.pop(pipe), self._answer(pipe)) for pipe in ready]
+            idle += [pipe for pipe in ready if pipe in self._processes]
 
-    def _replace(self, place: int) -> None:
-        self._pools[place].stop()
-        self._pools[place].join()
-        self._pools[place] = self._new()
+    def _sent(self, item: Item, idle: list[connection.Connection]) -> connection.Connection:
+        """Send an item to an idle worker, or to a new one; returns its pipe."""
+        while True:
+            pipe = idle.pop() if idle else self._start()
+            try:
+                pipe.send(item)
+                return pipe
+            except OSError:  # it died with nothing to do
+                self._gone(pipe)
+
+    def _start(self) -> connection.Connection:
+        ours, theirs = multiprocessing.Pipe()
+        forked = [*self._processes, ours]
+        process = multiprocessing.Process(target=_serve, args=(theirs, forked, *self._does), daemon=True)
+        process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+        self._processes[ours] = process
+        return ours
+
+    def _answer(self, pipe: connection.Connection) -> Future:
+        future: Future = Future()
+        try:
+            result, error = pipe.recv()
+        except (EOFError, OSError):
+            result, error = None, WorkerError(f"its worker died (exit status {self._gone(pipe)})")
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+        return future
+
+    def _gone(self, pipe: connection.Connection) -> int:
+        """See the process off; returns its exit status, negative where a signal ended it."""
+        pipe.close()
+        process = self._processes.pop(pipe)
+        process.join()
+        return process.exitcode
 
 
-def _died(death: BaseException) -> Future:
-    """A future that tells of a worker's death as the project does."""
-    status = getattr(death, "exitcode", None)
-    future: Future = Future()
-    future.set_exception(WorkerError("its worker died" + ("" if status is None else f" (exit status {status})")))
-    return future
+def _serve(pipe: connection.Connection, forked: list[connection.Connection], function: Callable[[Any], Any],
+           initializer: Callable[[], object]) -> None:
+    """A worker's life: one item after the other, until the other end of its pipe is gone, however that came."""
+    for inherited in forked:
+        inherited.close()  # or the end of a killed run would not be the end of its pipes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to all: the others are ended by the first
+    initializer()
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            item = pipe.recv()
+            try:
+                answer = function(item), None
+            except Exception as error:
+                error.add_note(traceback.format_exc())  # which does not travel otherwise
+                answer = None, error
+            pipe.send(answer)

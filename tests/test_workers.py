@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX")
 
 
 class DiesOnTheWay:
-    """A result whose worker is killed while it sends it, with the lock of its channel in hand."""
+    """A result whose worker is killed while it sends it, half-way."""
 
     def __reduce__(self):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -53,9 +53,9 @@ def nobody_left():
 def test_a_death_costs_its_own_call(death):
     items = [0, 1, death, 2, 3, death, 4, 5]
     start = time.monotonic()
-    with Workers(2, ready) as workers:
-        done = [(item, outcome(future)) for item, future in workers.each(work, items)]
-    assert time.monotonic() - start < 30  # a lock that died with its owner is waited for a minute
+    with Workers(2, work, ready) as workers:
+        done = [(item, outcome(future)) for item, future in workers.each(items)]
+    assert time.monotonic() - start < 30
     assert sorted(str(item) for item, _ in done) == sorted(map(str, items))
     for item, result in done:
         if item == death:
@@ -73,8 +73,8 @@ def test_killed_at_any_moment():
                 psutil.Process(process.pid).kill()
 
     killer = threading.Thread(target=kill)
-    with Workers(3, ready) as workers:
-        calls = workers.each(work, items)
+    with Workers(3, work, ready) as workers:
+        calls = workers.each(items)
         done = [next(calls)]
         killer.start()
         done += calls
@@ -89,20 +89,20 @@ def test_killed_at_any_moment():
 
 
 def test_killed_with_nothing_to_do():
-    with Workers(1, ready) as workers:
-        calls = workers.each(work, ["asks who", "asks who"])
+    with Workers(1, work, ready) as workers:
+        calls = workers.each(["asks who", "asks who"])
         _, first = next(calls)
         [(_, second)] = calls
         assert first.result() == second.result()
         psutil.Process(first.result()).kill()
-        time.sleep(0.5)  # until the pool knows
-        [(_, third)] = workers.each(work, ["asks who"])
+        time.sleep(0.5)
+        [(_, third)] = workers.each(["asks who"])
         assert third.result() != first.result()
 
 
 def test_errors_of_the_function_arrive():
-    with Workers(2, ready) as workers:
-        [(_, future)] = workers.each(work, ["raises"])
+    with Workers(2, work, ready) as workers:
+        [(_, future)] = workers.each(["raises"])
     with pytest.raises(KeyError):
         future.result()
 
@@ -110,15 +110,15 @@ def test_errors_of_the_function_arrive():
 def test_items_are_taken_as_they_are_needed():
     """Ten thousand slides do not wait in a pool, and what is done is handed over before the rest is."""
     taken = []
-    with Workers(2, ready) as workers:
-        calls = workers.each(work, (taken.append(item) or item for item in range(50)))
+    with Workers(2, work, ready) as workers:
+        calls = workers.each(taken.append(item) or item for item in range(50))
         next(calls)
         assert len(taken) <= 4
 
 
 def test_left_early_the_workers_end_at_once():
     start = time.monotonic()
-    with pytest.raises(ZeroDivisionError), Workers(2, ready) as workers:
-        for _ in workers.each(time.sleep, [0, 60, 60]):
+    with pytest.raises(ZeroDivisionError), Workers(2, time.sleep, ready) as workers:
+        for _ in workers.each([0, 60, 60]):
             raise ZeroDivisionError
     assert time.monotonic() - start < 20
