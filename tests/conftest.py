@@ -17,6 +17,10 @@ from slideqc.generate import write_slide
 HOME = Path(__file__).resolve().parent.parent
 REAL = "CMU-1-Small-Region.svs"
 
+# Files of tests that take minutes begin first, or the last of them would end long after all others.
+SLOW = ("test_check.py", "test_readme.py", "test_compare.py", "test_solutions.py", "test_notebook.py", "test_hooks.py",
+        "test_ui.py", "test_cloud.py", "test_troubleshooting.py", "test_durability.py", "test_instructor.py")
+
 # How to start a process that is sent Ctrl-C: in a group of its own, and hearing it, also where the tests run in the
 # background and were told to ignore it.
 LISTENING = {"start_new_session": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
@@ -34,6 +38,10 @@ finally:
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(max(peaks))
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
 
 
 @pytest.fixture(scope="session")

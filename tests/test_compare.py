@@ -149,7 +149,7 @@ def compare_in(copy, slides, *arguments):
 def test_a_row_that_is_wrong_is_shown_as_wrong_and_not_timed(copied, slides):
     script = copied / "pipeline_parallel.py"
     script.write_text(script.read_text(encoding="utf-8").replace(
-        "**flags.parameters(options)}", "**flags.parameters(options), 'blur_threshold': 0.02}"), encoding="utf-8")
+        "**flags.parameters(options))", "**flags.parameters(options) | {'blur_threshold': 0.02})"), encoding="utf-8")
     (copied / "solutions" / "pipeline_prefect_parallel.py").write_text("import sys\nsys.exit('out of order')\n")
     serial = copied / "solutions" / "pipeline_prefect.py"  # right in the warm-up, and never again
     serial.write_text(serial.read_text(encoding="utf-8").replace(
