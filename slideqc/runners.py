@@ -6,16 +6,26 @@ of a task are those of the process that runs it, so the merging changes nothing 
 they are put in place by the setting that Prefect has for that, `engine.flow_runner.default_class`. Under an agent that
 setting names Prefect's own runner, which stays.
 
+Before Dask uses threads it looks for a cluster, for which it imports `distributed`, an eighth of a second; and it takes
+apart whatever a task is sent, in search of results that it has yet to compute, a millisecond a task. The executor for
+threads names the function that runs them, as `dask.compute` allows, and shows only what can hold such results.
+
 The context also holds the parameters of the flow run. The list of a mapped flow's slides would travel with each of the
 tasks of each slide: work and memory that grow with the square of the slides. A task is given its own element anyway.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
+import dask
+import dask.threaded
 import prefect
 from prefect import engine
 from prefect.engine.flow_runner import FlowRunnerInitializeResult
+from prefect.engine.state import State
 from prefect.engine.task_runner import TaskRunnerInitializeResult
+from prefect.executors import Executor, LocalDaskExecutor
 
 STOCK = "prefect.engine.flow_runner.FlowRunner"
 
@@ -27,6 +37,19 @@ class TaskRunner(engine.TaskRunner):
         """As in Prefect, with a context that says nothing of settings."""
         begun = super().initialize_run(*args, **kwargs)
         return begun._replace(context={key: value for key, value in begun.context.items() if key != "config"})
+
+
+class Threads(LocalDaskExecutor):
+    """Prefect's executor for threads, to which a task's context goes in one piece."""
+
+    def submit(self, fn: Callable, *args: Any, context: dict | None = None, **kwargs: Any) -> Any:
+        """As in Prefect; a context holds no result of another task."""
+        return super().submit(fn if context is None else functools.partial(fn, context=context), *args, **kwargs)
+
+    def wait(self, futures: Any) -> Any:
+        """As in Prefect, with a scheduler that Dask need not look for."""
+        return dask.compute(futures, scheduler=dask.threaded.get, pool=self._pool, optimize_graph=False,
+                            callbacks=(self.callback._callback,))[0]
 
 
 class FlowRunner(engine.FlowRunner):
@@ -45,6 +68,12 @@ class FlowRunner(engine.FlowRunner):
             if not isinstance(task, prefect.Parameter):  # which takes its value from there
                 context["parameters"] = parameters
         return begun
+
+    def get_flow_run_state(self, *args: Any, executor: Executor, **kwargs: Any) -> State:
+        """As in Prefect, on our threads where the flow has Prefect's."""
+        if type(executor) is LocalDaskExecutor and executor.scheduler == "threads":
+            executor = Threads(**executor.dask_config)
+        return super().get_flow_run_state(*args, executor=executor, **kwargs)
 
 
 def use() -> None:

@@ -99,3 +99,38 @@ def test_a_list_of_slides_does_not_travel_with_every_task(executor):
     stock = flow.run(names=["a", "b"], runner_cls=prefect.engine.FlowRunner)
     assert lean.result[seen].result == [{"limit": 3}] * 2
     assert stock.result[seen].result == [{"limit": 3, "names": ["a", "b"]}] * 2
+
+
+@task
+def number(value):
+    """Fails for one of them."""
+    if value == 2:
+        raise ValueError("two")
+    return value
+
+
+@task
+def total(values):
+    return sum(value for value in values if isinstance(value, int))
+
+
+def test_threads_give_what_prefects_give():
+    with Flow("threads", executor=EXECUTORS["threads"]) as flow:
+        each = number.map([1, 2, 3])
+        whole = total(each)
+        whole.trigger = prefect.triggers.all_finished
+    for state in flow.run(), flow.run(runner_cls=prefect.engine.FlowRunner):
+        assert [type(one).__name__ for one in state.result[each].map_states] == ["Success", "Failed", "Success"]
+        assert state.result[whole].result == 4 and state.is_successful()
+
+
+@pytest.mark.parametrize(("runner", "imported"), [("prefect.engine.FlowRunner", True), (runners.STOCK, False)])
+def test_threads_look_for_no_cluster(runner, imported, tmp_path):
+    """Dask's search for one takes longer than a dozen tasks. With another runner that was asked for, it takes place."""
+    program = ("import sys; from prefect import Flow, Task; from prefect.executors import LocalDaskExecutor\n"
+               "from slideqc import runners; runners.use()\n"
+               "flow = Flow('f', tasks=[Task()], executor=LocalDaskExecutor(scheduler='threads', num_workers=2))\n"
+               "assert flow.run().is_successful(); print('distributed' in sys.modules)")
+    said = subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, check=True,
+                          env=environment(tmp_path) | {"PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS": runner}).stdout
+    assert said.split()[-1] == str(imported)

@@ -161,7 +161,7 @@ def test_4_a_key_or_the_project_is_missing(server, tmp_path, small_slides):
         script = ["python", SUBMIT, "--folder", small_slides]
         register = ["python", "-c", "import prefect; prefect.Flow('f').register('Image QC', build=False)"]
         failed = [run(*script, **fresh | {"PREFECT__CLOUD__API": f"http://localhost:{free_port()}"}),
-                  run(*register, **fresh)]
+                  run("prefect", "create", "project", "Image QC", **fresh), run(*register, **fresh)]
         log_in = " ".join(way(4, "prefect auth login")).replace("KEY", re.search(r"workshop_\S+", made.stdout)[0])
         for command in log_in.split(), ["prefect", "get", "projects"], way(4, "prefect backend"):
             assert (done := run(*command, **fresh)).returncode == 0, done.stdout

@@ -17,6 +17,7 @@ from slideqc.flags import HOME
 
 PROJECT = "Image QC"
 PATIENCE = 30  # seconds that the server may take to be ready, or to answer
+LOG_PATIENCE = 10  # seconds that the log of a run may take to come, once it has ended
 
 LOOK = """{
   flow(order_by: {created: asc}) { project { name } parameters tasks { name } }
@@ -26,6 +27,8 @@ LOOK = """{
   }
   agent { labels }
 }"""
+CHOSEN = "Using executor type "  # how a flow run's first lines say where its tasks run
+LOG = f'{{ flow_run {{ logs(where: {{message: {{_like: "{CHOSEN}%"}}}}) {{ message }} }} }}'
 PROJECT_MADE = "mutation($input: create_project_input!) { create_project(input: $input) { id } }"
 
 # The way to this machine's own ports leads past any proxy.
@@ -63,6 +66,16 @@ class Server:
         """What the server knows: flows, flow runs with the task runs that failed, agents."""
         return self._ask(LOOK)
 
+    def executor(self) -> str | None:
+        """The class of the executor that the flow runs took; None if no run has said so in its log."""
+        end = time.monotonic() + LOG_PATIENCE
+        while time.monotonic() < end:
+            for run in self._ask(LOG)["flow_run"]:
+                for line in run["logs"]:
+                    return line["message"].removeprefix(CHOSEN)
+            time.sleep(0.3)  # a run sends its log when it is all over
+        return None
+
     def _start(self) -> None:
         with socket.socket() as one, socket.socket() as other:
             for probe in (one, other):
@@ -93,6 +106,7 @@ class Server:
             "PREFECT__HOME_DIR": str(home), "PREFECT__USER_CONFIG_PATH": str(home / "config.toml"),
             "PREFECT__BACKEND_CONFIG_PATH": str(home / "backend.toml"), "PREFECT__BACKEND": "server",
             "PREFECT__SERVER__ENDPOINT": self._url, "PREFECT__SERVER__UI__ENDPOINT": self._ui,
+            "PREFECT__LOGGING__LEVEL": "DEBUG",  # the level at which a run tells its executor
             "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
         }
 

@@ -37,6 +37,8 @@ def look(number: int, script: Path, place: Path, timeout: float, settings: list[
                finding or submitted.table_too_early(asked, said) or _left(asked, seen, wrong) or (
                    scripted.table(asked.who, place / scripted.FOLDER, status, "main() ends with servers.follow(…), "
                                   "where --wait is asked for") if waits else scripted.ended(asked.who, status)))
+        if asked.is_mapped and (executor := server.executor()):
+            yield f"its tasks ran on a {executor}", submitted.no_executor(asked, executor)
 
 
 def _until_ended(asked: Asked, server: hosting.Server, agent: aside.Process, child: aside.Process,

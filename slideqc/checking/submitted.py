@@ -210,6 +210,14 @@ def table_too_early(asked: Asked, said: str) -> Finding | None:
     return None
 
 
+def no_executor(asked: Asked, executor: str) -> Finding | None:
+    """Did the flow go to the server without an executor of its own? `executor` is the class of the one that it took."""
+    if executor != "LocalExecutor":
+        return None
+    return Finding(f"{asked.who} registered a flow without an executor, so that the agent took one slide after the "
+                   f"other ({executor})", "flow.executor = …, as in step 4, before flow.register(…)", "register")
+
+
 def endless(asked: Asked, running: list[dict], timeout: float) -> Finding:
     """What there is to say at the time-out."""
     for run in running:
