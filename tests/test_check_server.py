@@ -88,6 +88,7 @@ def test_the_flow_may_come_from_another_script_or_be_made_in_main(run: Script, t
     script = tmp_path / "mine.py"
     script.write_text(f"""
 from prefect import Client
+from prefect.executors import LocalDaskExecutor
 from prefect.run_configs import LocalRun
 import earlier
 from slideqc import flags
@@ -95,6 +96,7 @@ from slideqc.run import Run
 client = Client()
 client.graphql({{"query": {{"hello"}}}})
 flow = earlier.made()
+flow.executor = LocalDaskExecutor(scheduler="threads", num_workers=2)
 flow.run_config = LocalRun(working_dir={str(tmp_path)!r}, env={{"PYTHONPATH": {str(HOME)!r}}})
 flow_id = flow.register(project_name="Image QC")
 if __name__ == "__main__":
