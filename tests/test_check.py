@@ -44,6 +44,8 @@ def test_a_solution_passes_its_step(run: Script, step: int, tmp_path: Path):
     assert f"ok       run {'by an agent' if STEPS[step].server else 'as a script'}, " in said(done)
     assert said(done).splitlines()[-1].startswith("next: ") and "solutions/pipeline_prefect_mapped" not in said(done)
     assert not list(tmp_path.iterdir())
+    own = {1: "my_flow_server.py", 4: "my_flow_mapped_server.py"}  # and nobody's file of step 2 is copied over
+    assert step not in own or f" to {own[step]}, " in said(done)
 
 
 @pytest.mark.parametrize("step", STEPS)

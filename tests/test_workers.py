@@ -88,6 +88,15 @@ def test_killed_at_any_moment():
     assert len(died) < len(items) / 2
 
 
+def test_where_processes_are_not_forked(monkeypatch):
+    """As on macOS and Windows."""
+    spawn = multiprocessing.get_context("spawn")
+    monkeypatch.setattr("slideqc.workers.multiprocessing.Process", spawn.Process)
+    with Workers(2, work, ready) as workers:
+        done = {item: outcome(future) for item, future in workers.each([0, 1, "killed", 2])}
+    assert [done[0], done[1], done[2]] == [0, 1, 2] and isinstance(done["killed"], WorkerError)
+
+
 def test_killed_with_nothing_to_do():
     with Workers(1, work, ready) as workers:
         calls = workers.each(["asks who", "asks who"])

@@ -32,10 +32,9 @@ def check(number: int, script: Path, timeout: float) -> int:
     with TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as place:
         finding = _seen(number, script.resolve(), timeout, Path(place).resolve())
     if finding is None:
-        own = Path("my_flow.py") if script.resolve().parent == HOME / "solutions" else script
+        copy = Path("my_flow.py" if step.files == "file_name" else "my_flow_mapped.py")
+        own = copy if script.resolve().parent == HOME / "solutions" else script
         stem = own.stem.removesuffix("_server")
-        if script != own and step.files == "file_names":
-            stem += "_mapped"
         copies = {kind: own.with_name(f"{stem}_{kind}.py") for kind in ("server", "mapped")}
         print(f"\nstep {number} is done\nnext: {step.then.format(mine=script, **copies)}")
         return 0
