@@ -18,7 +18,7 @@ import numpy as np
 
 from slideqc import drawing, magnification, reading
 from slideqc.errors import SlideError
-from slideqc.files import write_whole
+from slideqc.files import write_output
 
 
 class BaseImage:
@@ -59,7 +59,7 @@ class BaseImage:
 
         A JPEG carries thumbnails of the pictures in `small`, for the report.
         """
-        write_whole(self.output / f"{self.name}_{kind}", drawing.encode(kind, picture, small))
+        write_output(self.output / f"{self.name}_{kind}", drawing.encode(kind, picture, small))
 
     def load_mask(self, kind: str) -> np.ndarray:
         """The mask that an earlier step saved, uint8 (height, width), 0 or 255."""

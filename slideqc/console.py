@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from slideqc import packages
-from slideqc.errors import CommandError, OutputError
+from slideqc.errors import CommandError, OutputError, SlideError
 
 packages.require()
 
@@ -32,7 +32,7 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
             return main(argv)
         except CommandError as error:
             return _say(error, 2)
-        except OutputError as error:
+        except (OutputError, SlideError) as error:
             return _say(error, 1)
         except KeyboardInterrupt:
             return _say("stopped: the slides checked so far have their rows, the table was not written", 130)

@@ -1,8 +1,11 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and a folder that takes no more of them."""
 
+import errno
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+
+from slideqc.errors import OutputError, SlideError
 
 PART = ".part"
 
@@ -17,6 +20,24 @@ def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def write_output(path: Path, content: bytes | str | Iterable[str]) -> None:
+    """Write what a run leaves, whole: a picture, or a text, at once or in pieces.
+
+    Raises OutputError, in words, if the folder takes no more, and SlideError if it is the name that it does not take.
+    """
+    if not isinstance(content, bytes):
+        # Names of files may hold bytes that are no text: those are shown escaped.
+        pieces = [content] if isinstance(content, str) else content
+        content = (piece.encode("utf-8", "backslashreplace") for piece in pieces)
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise SlideError(f"cannot write {path} ({error.strerror}): give the slide a shorter name") from error
+        raise OutputError(f"cannot write {path} ({error.strerror}): make room or give another --output; "
+                          "the rows written so far are whole") from error
 
 
 def remove_parts(folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from slideqc import drawing, report
 from slideqc.errors import CommandError, OutputError, SlideError
-from slideqc.files import remove_parts, write_whole
+from slideqc.files import remove_parts, write_output, write_whole
 
 COLUMNS = ("file_name", "status", "base_mag", "width", "height",
            "tissue_fraction", "percent_blurry", "warnings", "error")
@@ -34,9 +34,10 @@ def begin(output: Path, names: Iterable[str]) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         remove_parts(output)
-        pictures = (f"{name}{kind}" for name in names for kind in PICTURES)
-        for old in (*output.glob(f"*{ROW_FILE}"), *(output / name for name in (*TABLES, *pictures))):
-            old.unlink(missing_ok=True)
+        ours = {*TABLES, *(f"{name}{kind}" for name in names for kind in PICTURES)}
+        for old in list(output.iterdir()):
+            if old.name in ours or old.name.endswith(ROW_FILE):
+                old.unlink(missing_ok=True)
         write_whole(output / "run.json", b"{}\n")
         (output / "run.json").unlink()
     except OSError as error:
@@ -59,12 +60,19 @@ def save_row(output: str | Path, file_name: str, status: str, *, base_mag: float
 
 
 def save_failure(output: str | Path, slide: str | Path, error: Exception) -> dict:
-    """Write the row of a slide that could not be checked, with the reason in one line; returns the row."""
+    """Write the row of a slide that could not be checked, with the reason in one line; returns the row.
+
+    An `error` that every other slide would meet too, an OutputError, is raised again once the row is written.
+    """
     slide = Path(slide)
-    reason = str(error) if isinstance(error, SlideError) else f"{slide.name}: {type(error).__name__}: {error}"
+    known = isinstance(error, (SlideError, OutputError))
+    reason = str(error) if known else f"{slide.name}: {type(error).__name__}: {error}"
     # The same slide gets the same words, wherever it lies.
     reason = " ".join(reason.replace(f"{slide.parent}{os.sep}", "").replace(f"{output}{os.sep}", "").split())
-    return save_row(output, slide.name, "failed", error=reason)
+    row = save_row(output, slide.name, "failed", error=reason)
+    if isinstance(error, OutputError):
+        raise error
+    return row
 
 
 def has_row(output: Path, slide: str | Path) -> bool:
@@ -74,17 +82,6 @@ def has_row(output: Path, slide: str | Path) -> bool:
 
 def _six(fraction: float | None) -> float | None:
     return None if fraction is None else round(float(fraction), 6)
-
-
-def write_output(path: Path, content: str | Iterable[str]) -> None:
-    """Write a text file whole; OutputError, in words, if the folder takes no more."""
-    pieces = [content] if isinstance(content, str) else content
-    try:
-        # Names of files may hold bytes that are no text: those are shown escaped.
-        write_whole(path, (piece.encode("utf-8", "backslashreplace") for piece in pieces))
-    except OSError as error:
-        raise OutputError(f"cannot write {path} ({error.strerror}): make room or give another --output; "
-                          "the rows written so far are whole") from error
 
 
 def read_rows(output: Path) -> list[dict]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from slideqc import console, flags, results
 from slideqc.errors import SlideError
+from slideqc.files import write_output
 
 LIBRARIES = ("prefect", "dask", "numpy", "opencv-python-headless", "openslide-bin", "simplejpeg", "tifffile")
 
@@ -37,7 +38,7 @@ class Run:
                 problem = SlideError(f"{Path(slide).name} was not checked: its run broke off")
                 results.save_failure(output, slide, problem)
         rows = results.assemble(output)
-        results.write_output(output / "run.json", json.dumps(self._facts(len(rows)), indent=1) + "\n")
+        write_output(output / "run.json", json.dumps(self._facts(len(rows)), indent=1) + "\n")
         counts = {status: sum(row["status"] == status for row in rows) for status in results.STATUSES}
         print(f"\n{console.table(rows)}\n\nreport: {output / 'report.html'}\n"
               f"{len(rows) - counts['failed']} checked, {counts['rescan']} need a rescan, "

@@ -7,11 +7,14 @@ under one lock, and one that is killed while it holds that lock leaves the other
 import contextlib
 import multiprocessing
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from multiprocessing import connection
 from typing import Any, TypeVar
+
+SECONDS_TO_END = 10  # for one that is deep in a library
 
 Item = TypeVar("Item")
 
@@ -34,7 +37,9 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         for process in self._processes.values():
             process.terminate()
-        for pipe in tuple(self._processes):
+        for pipe, process in tuple(self._processes.items()):
+            process.join(SECONDS_TO_END)
+            process.kill()
             self._gone(pipe)
 
     def each(self, items: Iterable[Item]) -> Iterator[tuple[Item, Future]]:
@@ -102,6 +107,7 @@ def _serve(pipe: connection.Connection, forked: list[connection.Connection], fun
     for inherited in forked:
         inherited.close()  # or the end of a killed run would not be the end of its pipes
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to all: the others are ended by the first
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that it takes its half files along
     initializer()
     with contextlib.suppress(EOFError, OSError):
         while True:

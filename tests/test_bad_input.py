@@ -162,6 +162,19 @@ def test_full_disk(script, small_slides, run, tmp_path):
             assert path.suffix != ".part" and path.stat().st_size
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no name is so long there")
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_name_that_the_output_does_not_take(script, small_slides, run, tmp_path):
+    long = f"{'x' * 240}.svs"  # 244 bytes, and 255 are the most: its pictures' names are too long, its row's is not
+    (tmp_path / "slides").mkdir()
+    shutil.copy(small_slides / "small-1.svs", tmp_path / "slides" / long)
+    shutil.copy(small_slides / "small-3.svs", tmp_path / "slides")
+    done = run(script, "--folder", tmp_path / "slides", "--output", tmp_path / "output")
+    assert done.returncode == 1 and done.stderr == ""
+    good, failed = table(tmp_path / "output").values()
+    assert good["status"] == "ok" and failed["file_name"] == long and "shorter name" in failed["error"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="folders are made read-only in another way on this system")
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_unwritable_output(script, small_slides, run, tmp_path):

@@ -6,6 +6,8 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -33,6 +35,14 @@ def work(item: object) -> object:
         return os.getpid()
     time.sleep(0.005)
     return item
+
+
+def half_written(path: Path) -> None:
+    path.touch()
+    try:
+        time.sleep(60)
+    finally:
+        path.unlink()
 
 
 def ready() -> None:
@@ -131,3 +141,15 @@ def test_left_early_the_workers_end_at_once():
         for _ in workers.each([0, 60, 60]):
             raise ZeroDivisionError
     assert time.monotonic() - start < 20
+
+
+def test_left_early_no_half_file_stays(tmp_path):
+    def at_work() -> Iterator[Path]:
+        yield tmp_path / "half"
+        while not (tmp_path / "half").exists():
+            time.sleep(0.01)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), Workers(2, half_written, ready) as workers:
+        list(workers.each(at_work()))
+    assert not list(tmp_path.iterdir())
