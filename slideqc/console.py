@@ -5,6 +5,7 @@ too. For the same reason it imports its own two where they are used.
 """
 
 import functools
+import gc
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,7 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
             # A name that the terminal cannot show must not end the run.
             stream.reconfigure(errors="backslashreplace")
         start_logging()
+        gc.freeze()  # what the imports made stays: to search it for cycles, at the end too, takes a tenth of a second
         try:
             return main(argv)
         except CommandError as error:

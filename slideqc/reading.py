@@ -5,6 +5,7 @@ with tifffile and simplejpeg instead: the same pixels, three to ten times sooner
 """
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import local
@@ -25,7 +26,15 @@ BAND_BYTES = 64 << 20   # pixels in memory while a larger level is reduced
 TIFF_VENDORS = {"aperio", "generic-tiff"}
 RowReader = Callable[[int, int], np.ndarray]
 
-_last = local()                   # what this thread read last
+
+class _Last(local):
+    """What this thread read last."""
+
+    def __init__(self) -> None:
+        self.pictures: deque[np.ndarray] = deque(maxlen=2)
+
+
+_last = _Last()
 _kept = WeakValueDictionary()     # what any thread read last, by slide, plan and the file's stamp
 
 # One slide stays on one core: the parallel variants of the pipeline scale by slides.
@@ -121,20 +130,23 @@ def read_picture(path: Path, facts: Facts, plan: Plan) -> np.ndarray:
     """The whole slide as RGB, uint8 (plan.height, plan.width, 3), read-only.
 
     Unscanned parts have the slide's background colour. Raises SlideError when a tile is damaged. Each thread keeps
-    the picture that it read last, and no more, since the steps of the pipeline ask for the same one in turn; they may
-    do so from different threads, which share what they keep.
+    the two pictures that it read last, and no more, since the steps of the pipeline ask for the same one in turn, and
+    a worker of a cluster begins its next slide while it waits to hear what follows for this one. Threads share what
+    they keep.
     """
     with in_words(path):
         stamp = path.stat()
         key = (path, plan, stamp.st_mtime_ns, stamp.st_size)
         picture = _kept.get(key)
         if picture is None:
-            _last.picture = None  # so that the old picture is gone before the new one comes
+            if len(_last.pictures) == _last.pictures.maxlen:
+                _last.pictures.popleft()  # so that the old picture is gone before the new one comes
             with _row_reader(path, facts, plan.level) as read_rows:
                 picture = _reduced(read_rows, facts.level_dimensions[plan.level], plan)
             picture.flags.writeable = False
             _kept[key] = picture
-        _last.picture = picture
+        if not any(picture is other for other in _last.pictures):
+            _last.pictures.append(picture)
         return picture
 
 

@@ -10,6 +10,10 @@ Before Dask uses threads it looks for a cluster, for which it imports `distribut
 apart whatever a task is sent, in search of results that it has yet to compute, a millisecond a task. The executor for
 threads names the function that runs them, as `dask.compute` allows, and shows only what can hold such results.
 
+A cluster is sent each mapped task too, which only counts the slides, and the run waits until a worker is free for it;
+meanwhile the workers begin slides, and read them again when their next step comes at last. The executor for clusters
+counts in this process, and asks for the tasks of the slides in the order of the slides.
+
 The context also holds the parameters of the flow run. The list of a mapped flow's slides would travel with each of the
 tasks of each slide: work and memory that grow with the square of the slides. A task is given its own element anyway.
 """
@@ -25,7 +29,7 @@ from prefect import engine
 from prefect.engine.flow_runner import FlowRunnerInitializeResult
 from prefect.engine.state import State
 from prefect.engine.task_runner import TaskRunnerInitializeResult
-from prefect.executors import Executor, LocalDaskExecutor
+from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor
 
 STOCK = "prefect.engine.flow_runner.FlowRunner"
 
@@ -52,6 +56,21 @@ class Threads(LocalDaskExecutor):
                             callbacks=(self.callback._callback,))[0]
 
 
+class Cluster(DaskExecutor):
+    """Prefect's executor for a cluster, which takes one slide through its steps before it begins the next."""
+
+    def __init__(self, stock: DaskExecutor) -> None:
+        self.__setstate__(stock.__getstate__())
+
+    def submit(self, fn: Callable, *args: Any, extra_context: dict | None = None, **kwargs: Any) -> Any:
+        """As in Prefect, first come first served among the slides and not among the tasks."""
+        if kwargs.get("is_mapped_parent") and not kwargs["upstream_mapped_states"]:
+            return fn(*args, **kwargs)  # only counts the slides: no need to wait for a worker to be free
+        index = (extra_context or {}).get("task_index")
+        priority = 1 if index is None else -index  # without an index: all slides wait for it
+        return super().submit(fn, *args, extra_context=extra_context, priority=priority, **kwargs)
+
+
 class FlowRunner(engine.FlowRunner):
     """A flow runner whose tasks are sent neither the settings nor the parameters that are lists."""
 
@@ -73,6 +92,8 @@ class FlowRunner(engine.FlowRunner):
         """As in Prefect, on our threads where the flow has Prefect's."""
         if type(executor) is LocalDaskExecutor and executor.scheduler == "threads":
             executor = Threads(**executor.dask_config)
+        elif type(executor) is DaskExecutor:
+            executor = Cluster(executor)
         return super().get_flow_run_state(*args, executor=executor, **kwargs)
 
 

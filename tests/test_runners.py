@@ -4,11 +4,13 @@ import subprocess
 import sys
 from datetime import timedelta
 
+import distributed
 import prefect
 import pytest
 from prefect import Flow, Parameter, task, unmapped
 from prefect.engine import signals
-from prefect.executors import LocalDaskExecutor, LocalExecutor
+from prefect.engine.state import Mapped
+from prefect.executors import DaskExecutor, LocalDaskExecutor, LocalExecutor
 
 from conftest import HOME, environment
 from slideqc import runners
@@ -122,6 +124,38 @@ def test_threads_give_what_prefects_give():
     for state in flow.run(), flow.run(runner_cls=prefect.engine.FlowRunner):
         assert [type(one).__name__ for one in state.result[each].map_states] == ["Success", "Failed", "Success"]
         assert state.result[whole].result == 4 and state.is_successful()
+
+
+seen_here = []  # a cluster runs tasks on copies of what is in this file, and so of this list
+
+
+@task(state_handlers=[lambda task, old, new: seen_here.append(new) or new])
+def urgency(index):
+    """The priority that Dask was asked for: the smaller, the sooner."""
+    if index == 2:
+        raise ValueError("two")
+    worker = distributed.get_worker()
+    return worker.state.tasks[worker.get_current_task()].priority[0]
+
+
+@task(trigger=prefect.triggers.all_finished)
+def how_many(values):
+    return sum(isinstance(value, int) for value in values)
+
+
+def test_a_cluster_ends_a_slide_before_it_goes_on():
+    """Or it would read the slides once for each step; and no worker has to be free to count them."""
+    one = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with Flow("cluster", executor=DaskExecutor(cluster_kwargs=one, watch_worker_status=False)) as flow:
+        urgencies = urgency.map([0, 1, 2, 3])
+        counted = how_many(urgencies)
+    for runner, expected, here in ((None, [0, 1, None, 3], 1), (prefect.engine.FlowRunner, [0, 0, None, 0], 0)):
+        seen_here.clear()
+        state = flow.run(runner_cls=runner)
+        children = state.result[urgencies].map_states
+        assert [None if child.is_failed() else child.result for child in children] == expected
+        assert state.result[counted].result == 3 and state.is_successful()
+        assert sum(isinstance(state, Mapped) for state in seen_here) == here
 
 
 @pytest.mark.parametrize(("runner", "imported"), [("prefect.engine.FlowRunner", True), (runners.STOCK, False)])
