@@ -61,6 +61,7 @@ class Cluster(DaskExecutor):
 
     def __init__(self, stock: DaskExecutor) -> None:
         self.__setstate__(stock.__getstate__())
+        self.disable_cancellation_event = True  # which each task would ask for; a run that ends takes its tasks along
 
     def submit(self, fn: Callable, *args: Any, extra_context: dict | None = None, **kwargs: Any) -> Any:
         """As in Prefect, first come first served among the slides and not among the tasks."""
