@@ -52,8 +52,9 @@ def blurry_mask(rgb: np.ndarray, tissue: np.ndarray, blur_radius: float, blur_th
     `rgb` is uint8 (height, width, 3), `tissue` uint8 (height, width); `blur_radius` is σ in pixels; the threshold
     has no unit, since gray values run from 0 to 1. Returns uint8 (height, width), 255 on blurry tissue.
     """
-    bands = range(0, len(rgb), 256)  # as floats, the colours of the whole picture would take four times its memory
-    gray = np.vstack([cv2.transform(np.float32(rgb[top:top + 256]), LUMA / 255) for top in bands])
+    gray = np.empty(rgb.shape[:2], np.float32)
+    for top in range(0, len(rgb), 256):  # as floats, the colours of the whole picture would take four times its memory
+        gray[top:top + 256] = cv2.transform(np.float32(rgb[top:top + 256]), LUMA / 255)
     edges = np.abs(cv2.Laplacian(gray, cv2.CV_32F, borderType=cv2.BORDER_REFLECT))
     reach = 2 * round(4 * blur_radius) + 1  # four σ to each side, as in scikit-image
     smooth = cv2.GaussianBlur(edges, (reach, reach), blur_radius, borderType=cv2.BORDER_REPLICATE)

@@ -12,7 +12,8 @@ threads names the function that runs them, as `dask.compute` allows, and shows o
 
 A cluster is sent each mapped task too, which only counts the slides, and the run waits until a worker is free for it;
 meanwhile the workers begin slides, and read them again when their next step comes at last. The executor for clusters
-counts in this process, and asks for the tasks of the slides in the order of the slides.
+counts in this process, and asks for the tasks of the slides in the order of the slides. Nor does each task then ask
+the scheduler, 5 ms, whether the run still goes on: Dask forgets the tasks of a run that is gone.
 
 The context also holds the parameters of the flow run. The list of a mapped flow's slides would travel with each of the
 tasks of each slide: work and memory that grow with the square of the slides. A task is given its own element anyway.
@@ -34,13 +35,17 @@ from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor
 STOCK = "prefect.engine.flow_runner.FlowRunner"
 
 
+def _without_settings(context: dict) -> dict:
+    return {key: value for key, value in context.items() if key != "config"}
+
+
 class TaskRunner(engine.TaskRunner):
     """A task runner that enters the context without the settings, which are there already."""
 
     def initialize_run(self, *args: Any, **kwargs: Any) -> TaskRunnerInitializeResult:
         """As in Prefect, with a context that says nothing of settings."""
         begun = super().initialize_run(*args, **kwargs)
-        return begun._replace(context={key: value for key, value in begun.context.items() if key != "config"})
+        return begun._replace(context=_without_settings(begun.context))
 
 
 class Threads(LocalDaskExecutor):
@@ -48,7 +53,9 @@ class Threads(LocalDaskExecutor):
 
     def submit(self, fn: Callable, *args: Any, context: dict | None = None, **kwargs: Any) -> Any:
         """As in Prefect; a context holds no result of another task."""
-        return super().submit(fn if context is None else functools.partial(fn, context=context), *args, **kwargs)
+        if context is not None:
+            fn = functools.partial(fn, context=_without_settings(context))
+        return super().submit(fn, *args, **kwargs)
 
     def wait(self, futures: Any) -> Any:
         """As in Prefect, with a scheduler that Dask need not look for."""
@@ -61,7 +68,7 @@ class Cluster(DaskExecutor):
 
     def __init__(self, stock: DaskExecutor) -> None:
         self.__setstate__(stock.__getstate__())
-        self.disable_cancellation_event = True  # which each task would ask for; a run that ends takes its tasks along
+        self.disable_cancellation_event = True
 
     def submit(self, fn: Callable, *args: Any, extra_context: dict | None = None, **kwargs: Any) -> Any:
         """As in Prefect, first come first served among the slides and not among the tasks."""
@@ -69,6 +76,8 @@ class Cluster(DaskExecutor):
             return fn(*args, **kwargs)  # only counts the slides: no need to wait for a worker to be free
         index = (extra_context or {}).get("task_index")
         priority = 1 if index is None else -index  # without an index: all slides wait for it
+        if "context" in kwargs:
+            kwargs["context"] = _without_settings(kwargs["context"])
         return super().submit(fn, *args, extra_context=extra_context, priority=priority, **kwargs)
 
 
