@@ -54,21 +54,26 @@ def check(project: str) -> None:
 
 def leave(flow_runs: list[str]) -> int:
     """Say where the runs that were submitted can be watched; the exit status."""
-    url = Client().get_cloud_url("flow-run", flow_runs[-1])
-    more = f", the last of them: {url}" if len(flow_runs) > 1 else f": {url}"
-    print(f"submitted: {len(flow_runs)} flow run{'s' * (len(flow_runs) > 1)}{more}\n"
-          "an agent runs them: prefect agent local start")
+    _say_where(flow_runs)
+    print("an agent runs them: prefect agent local start")
     return 0
 
 
 def follow(run: Run, flow_runs: list[str]) -> int:
     """Wait for every flow run and say how it ended; then finish `run`. The exit status is 1 if one did not succeed."""
+    _say_where(flow_runs)
     ended = {}
     for flow_run, name, state in progress(_endings(flow_runs), total=len(flow_runs)):
         ended[flow_run] = state
         print(f"{name}: {state.__class__.__name__}{'' if state.is_successful() else f', {state.message}'}")
     status = run.finish()
     return status if all(state.is_successful() for state in ended.values()) else 1
+
+
+def _say_where(flow_runs: list[str]) -> None:
+    url = Client().get_cloud_url("flow-run", flow_runs[-1])
+    more = f", the last of them: {url}" if len(flow_runs) > 1 else f": {url}"
+    print(f"submitted: {len(flow_runs)} flow run{'s' * (len(flow_runs) > 1)}{more}", flush=True)
 
 
 def _endings(flow_runs: list[str]) -> Iterator[tuple[str, str, State]]:
