@@ -8,6 +8,7 @@ from pathlib import Path
 from slideqc.errors import OutputError, SlideError
 
 PART = ".part"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # what the next file would meet too
 
 
 def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
@@ -25,7 +26,7 @@ def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
 def write_output(path: Path, content: bytes | str | Iterable[str]) -> None:
     """Write what a run leaves, whole: a picture, or a text, at once or in pieces.
 
-    Raises OutputError, in words, if the folder takes no more, and SlideError if it is the name that it does not take.
+    Raises OutputError, in words, if the folder does not take it, and SlideError where that is for the name.
     """
     if not isinstance(content, bytes):
         # Names of files may hold bytes that are no text: those are shown escaped.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from slideqc import drawing, report
 from slideqc.errors import CommandError, OutputError, SlideError
-from slideqc.files import remove_parts, write_output, write_whole
+from slideqc.files import FULL, remove_parts, write_output, write_whole
 
 COLUMNS = ("file_name", "status", "base_mag", "width", "height",
            "tissue_fraction", "percent_blurry", "warnings", "error")
@@ -62,7 +62,7 @@ def save_row(output: str | Path, file_name: str, status: str, *, base_mag: float
 def save_failure(output: str | Path, slide: str | Path, error: Exception) -> dict:
     """Write the row of a slide that could not be checked, with the reason in one line; returns the row.
 
-    An `error` that every other slide would meet too, an OutputError, is raised again once the row is written.
+    Where `error` says that the folder is full, which the other slides would meet too, it is raised again.
     """
     slide = Path(slide)
     known = isinstance(error, (SlideError, OutputError))
@@ -70,7 +70,7 @@ def save_failure(output: str | Path, slide: str | Path, error: Exception) -> dic
     # The same slide gets the same words, wherever it lies.
     reason = " ".join(reason.replace(f"{slide.parent}{os.sep}", "").replace(f"{output}{os.sep}", "").split())
     row = save_row(output, slide.name, "failed", error=reason)
-    if isinstance(error, OutputError):
+    if isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) in FULL:
         raise error
     return row
 

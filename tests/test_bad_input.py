@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import pipeline
 from conftest import HOME, LISTENING, environment, files, table
 from slideqc.planted import plant
 
@@ -160,6 +161,15 @@ def test_full_disk(script, small_slides, run, tmp_path):
         assert ("No space left" if small else "File too large") in done.stderr
         for path in (tmp_path / "full").iterdir():
             assert path.suffix != ".part" and path.stat().st_size
+
+
+def test_one_picture_that_cannot_be_written(small_slides, tmp_path):
+    """As where a drive is away for a moment: no reason to end the run."""
+    (tmp_path / "small-1.svs_blurry.png" / "in the way").mkdir(parents=True)
+    rows = [pipeline.check_slide(str(small_slides / f"small-{number}.svs"), "1.25x", 7, 0.05, 0.05, str(tmp_path))
+            for number in (1, 3)]
+    assert [row["status"] for row in rows] == ["failed", "ok"]
+    assert rows[0]["error"].startswith("cannot write small-1.svs_blurry.png (")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no name is so long there")
