@@ -58,7 +58,8 @@ def _is_no_loss(record: logging.LogRecord, address: str) -> bool:
         return True
     if not _broken_off:
         print(f"{Path(sys.argv[0]).name}: the run broke off ({record.exc_info[0].__name__}): the Dask scheduler at "
-              f"{address} went away, or its workers kept dying; start them again, then run this again", file=sys.stderr)
+              f"{address} went away or lacks this repository on its PYTHONPATH, or its workers kept dying; start them "
+              "again, then run this again", file=sys.stderr)
     _broken_off.append(record.exc_info[1])
     return False
 

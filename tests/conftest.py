@@ -142,7 +142,7 @@ def files(output: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in output.iterdir() if path.name != "run.json"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running in this thread, which others may need
 def browser():
     """The browser of the machine, without a window."""
     from playwright.sync_api import sync_playwright

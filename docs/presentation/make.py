@@ -47,7 +47,7 @@ AGENDA = [
     ("1:00", "the pipeline, its images"),
     ("1:10", "step 1: it becomes a flow"),
     ("1:30", "step 2: on to a server"),
-    ("1:40", "review of steps 3 to 5"),
+    ("1:40", "review of step 5"),
     ("1:50", "wrap-up"),
 ]
 BEGIN = 5  # minutes into the session

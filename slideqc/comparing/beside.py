@@ -54,7 +54,7 @@ def cluster(folder: Path, workers: int) -> Iterator[Beside]:
     """`dask scheduler` and so many `dask worker`, one thread each, as somebody would start them by hand."""
     folder.mkdir()
     address_file = folder / "scheduler.json"
-    # As README.md says: the workers need the project on their Python path.
+    # As docs/scaling.md says: scheduler and workers need the project on their Python path.
     paths = os.pathsep.join(filter(None, [str(flags.HOME), os.environ.get("PYTHONPATH")]))
     # Its workers are silent while other rows are timed: the scheduler must not give them up.
     env = os.environ | {"PYTHONPATH": paths, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1 day"}
