@@ -8,7 +8,7 @@ from pathlib import Path
 from slideqc.errors import OutputError, SlideError
 
 PART = ".part"
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # what the next file would meet too
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # what the next file would meet too
 
 
 def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:

@@ -30,8 +30,14 @@ RowReader = Callable[[int, int], np.ndarray]
 class _Last(local):
     """What this thread read last."""
 
+    most = 1  # pictures
+
     def __init__(self) -> None:
-        self.pictures: deque[np.ndarray] = deque(maxlen=2)
+        self.pictures: deque[np.ndarray] = deque()
+
+    def make_room(self, coming: int) -> None:
+        while len(self.pictures) + coming > self.most:
+            self.pictures.popleft()
 
 
 _last = _Last()
@@ -130,24 +136,28 @@ def read_picture(path: Path, facts: Facts, plan: Plan) -> np.ndarray:
     """The whole slide as RGB, uint8 (plan.height, plan.width, 3), read-only.
 
     Unscanned parts have the slide's background colour. Raises SlideError when a tile is damaged. Each thread keeps
-    the two pictures that it read last, and no more, since the steps of the pipeline ask for the same one in turn, and
-    a worker of a cluster begins its next slide while it waits to hear what follows for this one. Threads share what
-    they keep.
+    the picture that it read last, since the steps of the pipeline ask for the same one in turn; they may do so from
+    different threads, which share what they keep.
     """
     with in_words(path):
         stamp = path.stat()
         key = (path, plan, stamp.st_mtime_ns, stamp.st_size)
         picture = _kept.get(key)
         if picture is None:
-            if len(_last.pictures) == _last.pictures.maxlen:
-                _last.pictures.popleft()  # so that the old picture is gone before the new one comes
+            _last.make_room(1)  # so that the old picture is gone before the new one comes
             with _row_reader(path, facts, plan.level) as read_rows:
                 picture = _reduced(read_rows, facts.level_dimensions[plan.level], plan)
             picture.flags.writeable = False
             _kept[key] = picture
         if not any(picture is other for other in _last.pictures):
             _last.pictures.append(picture)
+            _last.make_room(0)
         return picture
+
+
+def keep(pictures: int) -> None:
+    """Let each thread of this process keep so many pictures, from now on, instead of one."""
+    _Last.most = pictures
 
 
 def _reduced(read_rows: RowReader, dimensions: tuple[int, int], plan: Plan) -> np.ndarray:

@@ -6,6 +6,7 @@ that never meet, such as one flow run a slide, so still make one table.
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -21,6 +22,7 @@ COLUMNS = ("file_name", "status", "base_mag", "width", "height",
 STATUSES = ("ok", "rescan", "no_tissue", "failed")
 NOTES = {"rescan": "too blurry: needs a rescan", "no_tissue": "no tissue found: blank glass, or very pale tissue"}
 ROW_FILE = "_qc.json"
+LONGEST_NAME = 255  # bytes, on nearly all file systems
 TABLES = ("results.csv", "report.html", "run.json")
 PICTURES = ("_tissue_seg.png", "_blurry.png", "_overlay.jpg")
 OVERLAY = "_overlay.jpg"  # which carries the report's small pictures
@@ -55,7 +57,7 @@ def save_row(output: str | Path, file_name: str, status: str, *, base_mag: float
     row = {"file_name": file_name, "status": status, "base_mag": base_mag, "width": width, "height": height,
            "tissue_fraction": _six(tissue_fraction), "percent_blurry": _six(percent_blurry),
            "warnings": [*warnings, *filter(None, [NOTES.get(status)])], "error": error}
-    write_output(Path(output) / f"{file_name}{ROW_FILE}", json.dumps(row, indent=1))
+    write_output(_row_file(output, file_name), json.dumps(row, indent=1))
     return row
 
 
@@ -77,7 +79,14 @@ def save_failure(output: str | Path, slide: str | Path, error: Exception) -> dic
 
 def has_row(output: Path, slide: str | Path) -> bool:
     """Has somebody checked this slide, with whatever result?"""
-    return (output / f"{Path(slide).name}{ROW_FILE}").exists()
+    return _row_file(output, Path(slide).name).exists()
+
+
+def _row_file(output: str | Path, file_name: str) -> Path:
+    name = os.fsencode(file_name)
+    if len(name) + len(ROW_FILE) > LONGEST_NAME:
+        file_name = hashlib.sha256(name).hexdigest()
+    return Path(output) / f"{file_name}{ROW_FILE}"
 
 
 def _six(fraction: float | None) -> float | None:

@@ -71,9 +71,18 @@ def follow(run: Run, flow_runs: list[str]) -> int:
 
 
 def _say_where(flow_runs: list[str]) -> None:
-    url = Client().get_cloud_url("flow-run", flow_runs[-1])
+    client = Client()
+    try:
+        url = client.get_cloud_url("flow-run", flow_runs[-1])
+    except (requests.RequestException, ClientError) as error:
+        raise _lost(client, error) from None
     more = f", the last of them: {url}" if len(flow_runs) > 1 else f": {url}"
     print(f"submitted: {len(flow_runs)} flow run{'s' * (len(flow_runs) > 1)}{more}", flush=True)
+
+
+def _lost(client: Client, error: Exception) -> CommandError:
+    return CommandError(f"lost the server at {client.api_server} ({type(error).__name__}): start it again, and "
+                        "its pages say how the runs ended")
 
 
 def _endings(flow_runs: list[str]) -> Iterator[tuple[str, str, State]]:
@@ -84,8 +93,7 @@ def _endings(flow_runs: list[str]) -> Iterator[tuple[str, str, State]]:
         try:
             found = client.graphql({"query": {these: {"id", "name", "labels", "serialized_state"}}}).data.flow_run
         except (requests.RequestException, ClientError) as error:
-            raise CommandError(f"lost the server at {client.api_server} ({type(error).__name__}): start it again, and "
-                               "its pages say how the runs ended") from None
+            raise _lost(client, error) from None
         states = {each.id: State.deserialize(each.serialized_state) for each in found}
         for each in found:
             if states[each.id].is_finished():

@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -37,10 +38,14 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         for process in self._processes.values():
             process.terminate()
-        for pipe, process in tuple(self._processes.items()):
-            process.join(SECONDS_TO_END)
-            process.kill()
-            self._gone(pipe)
+        until = time.monotonic() + SECONDS_TO_END
+        try:
+            for process in self._processes.values():
+                process.join(max(0, until - time.monotonic()))
+        finally:  # also where Ctrl-C comes once more
+            for pipe, process in tuple(self._processes.items()):
+                process.kill()
+                self._gone(pipe)
 
     def each(self, items: Iterable[Item]) -> Iterator[tuple[Item, Future]]:
         """Every item with what `function(item)` came to, in the order in which they are done.

@@ -391,10 +391,13 @@ def test_threads_read_what_one_would(slide_of: Callable[..., Path]) -> None:
     assert all(farthest(one, other) == 0 for one, other in zip(together, serial * 3, strict=True))
 
 
-def test_threads_share_the_picture_that_they_keep(slide_of: Callable[..., Path]) -> None:
-    """The steps of one slide may run on different threads; the next but one takes the place of the last."""
-    path, *others = map(slide_of, FORMATS[:3])
+@pytest.mark.parametrize("kept", [1, 2])
+def test_threads_share_the_pictures_that_they_keep(slide_of: Callable[..., Path], kept: int, monkeypatch) -> None:
+    """The steps of one slide may run on different threads; in time another slide takes the place of the first."""
+    path, *others = map(slide_of, FORMATS[:1 + kept])
     touch(path, *others)
+    monkeypatch.setattr(reading._Last, "most", 1)
+    reading.keep(kept)
     mine = BaseImage(path).picture("1/4")
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(BaseImage(path).picture, "1/4").result() is mine
@@ -403,9 +406,9 @@ def test_threads_share_the_picture_that_they_keep(slide_of: Callable[..., Path])
         for other in others:
             BaseImage(other).picture("1/4")
         assert gone() is not None, "the other thread keeps it"
-        for left, other in zip((True, False), others, strict=True):
+        for number, other in enumerate(others, 1):
             pool.submit(BaseImage(other).picture, "1/4").result()
-            assert (gone() is not None) == left, "each thread keeps the two pictures that it read last"
+            assert (gone() is None) == (number == kept), "each thread keeps the pictures that it read last"
 
 
 def test_the_fast_way_is_taken(slide_of: Callable[..., Path]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from slideqc import workers as workers_module
 from slideqc.workers import WorkerError, Workers
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX")
@@ -38,11 +39,17 @@ def work(item: object) -> object:
 
 
 def half_written(path: Path) -> None:
-    path.touch()
     try:
+        path.touch()
         time.sleep(60)
     finally:
-        path.unlink()
+        path.unlink(missing_ok=True)
+
+
+def stuck(_: object) -> None:
+    """As deep in a library, which no signal reaches."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(60)
 
 
 def ready() -> None:
@@ -153,3 +160,17 @@ def test_left_early_no_half_file_stays(tmp_path):
     with pytest.raises(ZeroDivisionError), Workers(2, half_written, ready) as workers:
         list(workers.each(at_work()))
     assert not list(tmp_path.iterdir())
+
+
+def test_left_early_stuck_workers_are_waited_for_together(monkeypatch):
+    monkeypatch.setattr(workers_module, "SECONDS_TO_END", 1)
+
+    def items() -> Iterator[int]:
+        yield from range(3)
+        time.sleep(0.5)  # until they are stuck
+        raise ZeroDivisionError
+
+    start = time.monotonic()
+    with pytest.raises(ZeroDivisionError), Workers(4, stuck, ready) as workers:
+        list(workers.each(items()))
+    assert time.monotonic() - start < 2.5

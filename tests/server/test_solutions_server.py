@@ -90,7 +90,8 @@ def test_the_bytes_of_the_plain_pipeline(script: str, room: Room, slides: Path, 
     assert found == (each if script == SERIAL else {slides.name: "Failed"})
     for name, state in found.items():
         assert f"{name}: {state}" in done.stdout
-    assert f"/flow-run/{room.runs(script, 'wait')[-1]['id']}\n" in done.stdout, "where to watch, while it waits"
+    address = done.stdout.index(f"/flow-run/{room.runs(script, 'wait')[-1]['id']}\n")
+    assert address < min(done.stdout.index(f"{name}: ") for name in found), "where to watch, before it waits"
 
 
 def test_one_flow_run_a_batch(room: Room, small_slides: Path, tmp_path: Path) -> None:
