@@ -43,7 +43,7 @@ def _without_settings(context: dict) -> dict:
 
 
 def _with_two_slides_in_hand(fn: Callable, *args: Any, **kwargs: Any) -> Any:
-    """On a worker of a cluster, which begins its next slide while it waits to hear what follows for this one."""
+    """On a thread or a worker, which begins its next slide while it waits to hear what follows for this one."""
     from slideqc import reading  # not before there are slides to read
     reading.keep(2)
     return fn(*args, **kwargs)
@@ -64,7 +64,7 @@ class Threads(LocalDaskExecutor):
     def submit(self, fn: Callable, *args: Any, context: dict | None = None, **kwargs: Any) -> Any:
         """As in Prefect; a context holds no result of another task."""
         if context is not None:
-            fn = functools.partial(fn, context=_without_settings(context))
+            fn = functools.partial(_with_two_slides_in_hand, fn, context=_without_settings(context))
         return super().submit(fn, *args, **kwargs)
 
     def wait(self, futures: Any) -> Any:
