@@ -158,6 +158,18 @@ def test_a_cluster_ends_a_slide_before_it_goes_on():
         assert sum(isinstance(state, Mapped) for state in seen_here) == here
 
 
+def test_runs_on_one_cluster_go_in_turn(monkeypatch):
+    """A slide of a later run, the first one too, waits for those of an earlier one."""
+    asked = []
+    monkeypatch.setattr(DaskExecutor, "submit", lambda *_, priority, **__: asked.append(priority))
+    for second in (100, 101):
+        monkeypatch.setattr(runners.time, "time", lambda second=second: second)
+        executor = runners.Cluster(DaskExecutor())
+        for index in (None, 0, 9_999):
+            executor.submit(print, extra_context={"task_index": index})
+    assert asked == sorted(asked, reverse=True) and len(set(asked)) == 6
+
+
 @pytest.mark.parametrize(("runner", "imported"), [("prefect.engine.FlowRunner", True), (runners.STOCK, False)])
 def test_threads_look_for_no_cluster(runner, imported, tmp_path):
     """Dask's search for one takes longer than a dozen tasks. With another runner that was asked for, it takes place."""

@@ -148,6 +148,24 @@ def test_a_lost_scheduler_is_one_line(cluster, started, tmp_path):
     assert not list((tmp_path / "output").glob(".*.part"))
 
 
+def test_the_run_says_whether_results_are_stored_and_not_the_worker(cluster, tmp_path):
+    """Prefect's setting for it is one of the script's, which the workers were not started with."""
+    program = f"""import sys; from prefect import Flow, task; from prefect.engine.results import LocalResult
+from prefect.executors import DaskExecutor; sys.path.insert(0, {str(HOME)!r}); from slideqc import runners
+runners.use()
+@task(result=LocalResult(dir={str(tmp_path / "stored")!r}, location="answer"))
+def answer():
+    return 42
+flow = Flow("stored", tasks=[answer], executor=DaskExecutor({cluster.address!r}))
+assert flow.run().is_successful()"""
+    for setting in ("false", "true"):
+        env = environment(tmp_path) | {"PREFECT__FLOWS__CHECKPOINTING": setting}
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True,
+                              timeout=PATIENCE)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (tmp_path / "stored" / "answer").exists() == (setting == "true")
+
+
 def test_the_report_takes_no_more_memory_for_the_pictures_of_many_slides(tmp_path):
     import tracemalloc
 

@@ -174,3 +174,17 @@ def test_left_early_stuck_workers_are_waited_for_together(monkeypatch):
     with pytest.raises(ZeroDivisionError), Workers(4, stuck, ready) as workers:
         list(workers.each(items()))
     assert time.monotonic() - start < 2.5
+
+
+def test_left_early_and_interrupted_while_it_waits_for_stuck_workers():
+    """As a second Ctrl-C does."""
+    def items() -> Iterator[int]:
+        yield from range(2)
+        time.sleep(0.5)  # until they are stuck
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        raise ZeroDivisionError
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Workers(3, stuck, ready) as workers:
+        list(workers.each(items()))
+    assert time.monotonic() - start < 5

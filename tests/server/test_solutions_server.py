@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 from prefect.utilities.configuration import set_temporary_config
 
 import pipeline
@@ -209,6 +210,16 @@ def test_other_answers(status: int, body: bytes) -> None:
     with answering(status, body) as url, set_temporary_config({"backend": "server", "cloud.api": url}), \
             pytest.raises(CommandError, match=f"{url} is no Prefect server"):
         servers.check(PROJECT)
+
+
+@pytest.mark.parametrize("then", [lambda runs: servers.follow(None, runs), servers.leave], ids=["wait", "leave"])
+def test_a_server_that_goes_away_right_after_the_submission(then: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:  # as after the minute of the client's tries
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(servers.Client, "get_cloud_url", gone)
+    with pytest.raises(CommandError, match=r"lost the server at .* start it again"):
+        then(["a-run"])
 
 
 @pytest.mark.parametrize("arguments", [["--folder", "nowhere"], ["--image-work-size", "0x"], ["--wait", "yes"]])
