@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from slideqc import drawing, magnification, reading
 from slideqc.errors import SlideError
 from slideqc.files import write_output
+from slideqc.output import drawing
+from slideqc.slides import magnification, reading
 
 
 class BaseImage:

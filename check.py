@@ -94,12 +94,12 @@ def check_step(options: argparse.Namespace) -> int:
     if not 0 < options.timeout <= 86400:
         raise _CommandError("--timeout takes a number of seconds, above 0 and up to a day")
     try:
-        from slideqc.checking import grading
+        from slideqc.checking import check_step
     except ImportError as error:
         raise _CommandError(f"{error}: python check.py setup says what is missing, and how to get it") from error
     from slideqc.errors import CommandError
     try:
-        return grading.check(number, options.script, options.timeout)
+        return check_step.check(number, options.script, options.timeout)
     except CommandError as error:
         raise _CommandError(str(error)) from error
 
@@ -112,8 +112,8 @@ def main(argv: list[str] | None = None) -> int:
         options = _options(argv)
         if options.what != "setup":
             return check_step(options)
-        from slideqc.checking import capabilities
-        return capabilities.check(options.folder, options.output)
+        from slideqc.checking import check_setup
+        return check_setup.check(options.folder, options.output)
     except _CommandError as problem:
         print(f"check.py: {problem}", file=sys.stderr)
         return 2

@@ -26,7 +26,7 @@ from slideqc.console import script
 
 from slideqc import flags
 from slideqc.comparing import chart, measuring, rows, slides, tables
-from slideqc.comparing.record import load, record
+from slideqc.comparing.comparison_json import load, record
 from slideqc.comparing.rows import Row
 from slideqc.comparing.session import Plan, Session
 from slideqc.errors import CommandError, OutputError

@@ -31,9 +31,10 @@ import re
 import sys
 from pathlib import Path
 
-from slideqc import fetch, packages
-from slideqc.fetch import FetchError, FolderError, HostDownError, TooLargeError
-from slideqc.listing import Slide, flaw, listed, megabytes, summary, table
+from slideqc import packages
+from slideqc.slides import fetch
+from slideqc.slides.catalogue import Slide, flaw, listed, megabytes, summary, table
+from slideqc.slides.fetch import FetchError, FolderError, HostDownError, TooLargeError
 
 DATA = Path(__file__).resolve().parent / "data"
 
@@ -201,10 +202,10 @@ def make(args: argparse.Namespace) -> bool:
         args.dest.mkdir(parents=True, exist_ok=True)
         paths = []
         if args.generate:
-            from slideqc.generate import generate  # here, because fetching alone needs no imaging library
+            from slideqc.slides.generate import generate  # here, because fetching alone needs no imaging library
             paths += generate(args.dest, args.generate)
         if args.planted:
-            from slideqc.planted import plant
+            from slideqc.slides.awkward import plant
             paths += plant(args.dest)
     except OSError as error:
         raise fetch.folder_error(error, args.dest) from error

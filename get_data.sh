@@ -3,7 +3,7 @@
 #
 #   sh get_data.sh [--large] [--dest FOLDER] [NAME ...]
 #
-# The slides, their sizes and their hashes stand in slideqc/slides.tsv, which get_data.py reads too. --large adds
+# The slides, their sizes and their hashes stand in slideqc/slides/slides.tsv, which get_data.py reads too. --large adds
 # the slides over 100 MB. SLIDES_MIRROR=http://192.168.0.7:8000 sh get_data.sh fetches the same names from a laptop
 # in the room. Exit status: 0 all that was asked for is there, 1 something is not, 2 the command was wrong.
 
@@ -97,7 +97,7 @@ stopped() {
 }
 
 here=$(cd "$(dirname "$0")" && pwd) || exit 2
-list=$here/slideqc/slides.tsv
+list=$here/slideqc/slides/slides.tsv
 dest=$here/data
 with_large=
 names=

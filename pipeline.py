@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 
 from BaseImage import BaseImage
-from slideqc import drawing, flags, results
-from slideqc.run import Run
+from slideqc import flags
+from slideqc.output import drawing, results
+from slideqc.output.run import Run
 
 LUMA = np.array([[0.2125, 0.7154, 0.0721]], np.float32)  # gray as scikit-image's rgb2gray weighs it (ITU-R BT.709)
 SQUARE = np.ones((5, 5), np.uint8)

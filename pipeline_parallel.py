@@ -13,9 +13,10 @@ from pathlib import Path
 from slideqc.console import progress, script, show, start_logging
 
 from pipeline import check_slide
-from slideqc import flags, results
+from slideqc import flags
 from slideqc.errors import SlideError
-from slideqc.run import Run
+from slideqc.output import results
+from slideqc.output.run import Run
 from slideqc.workers import WorkerError, Workers
 
 

@@ -23,10 +23,11 @@ BOXES = (  # the files of a box; its centre, width and height in a picture of 16
     (("pipeline.py",), 41, 54, 64, "load → tissue → blur → too blurry? → the slide's row"),
     (("pipeline_parallel.py",), 94, 54, 34, "the same, in a pool of processes"),
     (("BaseImage.py",), 46.5, 40.5, 53, ""),
-    (("slideqc/reading.py", "slideqc/magnification.py"), 22, 22, 26, "pixels, of which level"),
-    (("slideqc/drawing.py", "slideqc/files.py"), 51, 22, 26, "pictures, never half"),
-    (("slideqc/results.py", "slideqc/report.py"), 80, 22, 26, "a row for each slide"),
-    (("slideqc/run.py", "slideqc/flags.py", "slideqc/flows.py", "slideqc/servers.py"), 103, 22, 15, ""),
+    (("slideqc/slides/reading.py", "slideqc/slides/magnification.py"), 22, 22, 26, "pixels, of which level"),
+    (("slideqc/output/drawing.py", "slideqc/files.py"), 51, 22, 26, "pictures, never half"),
+    (("slideqc/output/results.py", "slideqc/output/report.py"), 80, 22, 26, "a row for each slide"),
+    (("slideqc/output/run.py", "slideqc/flags.py", "slideqc/orchestration/flows.py",
+      "slideqc/orchestration/servers.py"), 103, 22, 15, ""),
     (("workshop_server",), 141, 59, 32, "keeps the books: flows, runs, logs"),
 )
 OUTSIDE = (  # what is no file of the repository

@@ -21,8 +21,10 @@ import requests  # noqa: E402
 from prefect import Flow, Task  # noqa: E402
 
 import pipeline  # noqa: E402
-from slideqc import drawing, flows, generate  # noqa: E402
 from slideqc.comparing import chart  # noqa: E402
+from slideqc.orchestration import flows  # noqa: E402
+from slideqc.output import drawing  # noqa: E402
+from slideqc.slides import generate  # noqa: E402
 from solutions import pipeline_prefect, pipeline_prefect_parallel  # noqa: E402
 
 

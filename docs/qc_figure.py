@@ -23,9 +23,10 @@ sys.path.insert(0, str(HOME))
 
 from BaseImage import BaseImage  # noqa: E402
 from pipeline import LUMA, blurry_mask, tissue_mask  # noqa: E402
-from slideqc import aperio, drawing  # noqa: E402
 from slideqc.comparing.tables import table  # noqa: E402
 from slideqc.errors import SlideError  # noqa: E402
+from slideqc.output import drawing  # noqa: E402
+from slideqc.slides import aperio  # noqa: E402
 
 SLIDE = "CMU-1-Small-Region.svs"
 MPP = 0.499                                                    # its µm/px

@@ -26,7 +26,8 @@ import numpy as np
 HOME = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HOME))
 
-from slideqc import drawing, flags, results  # noqa: E402
+from slideqc import flags  # noqa: E402
+from slideqc.output import drawing, results  # noqa: E402
 
 SMALL = 21_000  # bytes: about what a small picture of a slide of full size takes
 
@@ -50,7 +51,7 @@ def flow(sizes: list[int], executor: str, batch: int) -> None:
 
 def one_flow(size: int, executor: str, batch: int, address: str | None) -> None:
     """The same, in this process; prints what it took, as JSON."""
-    from slideqc.comparing.emptied import empty
+    from slideqc.comparing.empty_flow import empty
     from solutions.pipeline_prefect_parallel import choose_executor, define_flow
     mapped = empty(define_flow())
     mapped.executor = choose_executor(executor, 2, address)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slideqc.errors import CommandError
-from slideqc.magnification import parse_work_size
+from slideqc.slides.magnification import parse_work_size
 
 HOME = Path(__file__).resolve().parent.parent  # the folder of the scripts
-DATA = HOME / "data"
-OUTPUT = HOME / "output"
+# The defaults of --folder and --output; the environment can name others, for a script and all that it starts.
+DATA = Path(os.environ.get("SLIDEQC_DATA") or HOME / "data")
+OUTPUT = Path(os.environ.get("SLIDEQC_OUTPUT") or HOME / "output")
 PARAMETERS = ("image_work_size", "blur_radius", "blur_threshold", "blur_max")
 
 

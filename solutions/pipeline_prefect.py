@@ -23,8 +23,10 @@ from prefect.triggers import all_finished
 
 import pipeline
 from BaseImage import BaseImage
-from slideqc import flags, flows, results
-from slideqc.run import Run
+from slideqc import flags
+from slideqc.orchestration import flows
+from slideqc.output import results
+from slideqc.output.run import Run
 
 # A shared drive may hiccup: what reads slides from it is tried once more.
 RETRY = {"max_retries": 1, "retry_delay": timedelta(seconds=1)}

@@ -17,8 +17,9 @@ from slideqc.console import script
 from prefect import Flow, Parameter, Task, apply_map, case, unmapped
 from prefect.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
 
-from slideqc import flags, flows
-from slideqc.run import Run
+from slideqc import flags
+from slideqc.orchestration import flows
+from slideqc.output.run import Run
 from solutions.pipeline_prefect import (
     blurry_action,
     check_blurry,

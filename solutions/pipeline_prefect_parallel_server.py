@@ -15,8 +15,9 @@ from slideqc.console import script
 
 from prefect import Client
 
-from slideqc import flags, servers
-from slideqc.run import Run
+from slideqc import flags
+from slideqc.orchestration import servers
+from slideqc.output.run import Run
 from solutions.pipeline_prefect_parallel import choose_executor, define_flow
 from solutions.pipeline_prefect_server import RUN_CONFIG
 

@@ -19,8 +19,9 @@ from slideqc.console import script
 from prefect import Client
 from prefect.run_configs import LocalRun
 
-from slideqc import flags, servers
-from slideqc.run import Run
+from slideqc import flags
+from slideqc.orchestration import servers
+from slideqc.output.run import Run
 from solutions.pipeline_prefect import define_flow
 
 # Where the agent's processes find our modules, wherever the agent was started; and a run whose process dies must fall

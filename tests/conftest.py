@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from slideqc.generate import write_slide
+from slideqc.slides.generate import write_slide
 
 HOME = Path(__file__).resolve().parent.parent
 REAL = "CMU-1-Small-Region.svs"

@@ -12,14 +12,14 @@ import pytest
 from test_docs import TRACKED, blocks, content
 
 from conftest import HOME, clone, environment, files, table
-from slideqc import aperio
-from slideqc.generate import write_slide
+from slideqc.slides import aperio
+from slideqc.slides.generate import write_slide
 
 DOCUMENT = "docs/architecture.md"
 RULES = {row[0]: re.findall(r"`([^`]+)`", row[1])
          for row in re.findall(r"^\| `([^`]+)`[^|]*\| (.*) \|$", content(DOCUMENT), re.MULTILINE)}
 CODE = [name for name in TRACKED if name.endswith(".py") and not name.startswith("tests/")]
-ALLOWED_PREFECT = ("solutions/", "docs/", "slideqc/flows.py", "slideqc/runners.py", "slideqc/servers.py",
+ALLOWED_PREFECT = ("solutions/", "docs/", "slideqc/orchestration/",
                    "slideqc/checking/", "slideqc/comparing/")
 CHANGES = blocks(DOCUMENT, "diff")
 MAPPED = "solutions/pipeline_prefect_parallel.py"

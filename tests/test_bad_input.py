@@ -15,7 +15,7 @@ import pytest
 
 import pipeline
 from conftest import HOME, LISTENING, environment, files, table
-from slideqc.planted import plant
+from slideqc.slides.awkward import plant
 
 SCRIPTS = ["pipeline.py", "pipeline_parallel.py"]
 

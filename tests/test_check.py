@@ -72,7 +72,7 @@ def test_the_executor_may_be_set_in_define_flow(run: Script, tmp_path: Path):
     script.parent.mkdir()
     script.write_text("from prefect.executors import DaskExecutor\n"
                       "from slideqc import flags\n"
-                      "from slideqc.run import Run\n"
+                      "from slideqc.output.run import Run\n"
                       "from solutions.pipeline_prefect_parallel import define_flow as right\n\n"
                       "def define_flow():\n"
                       "    flow = right()\n"

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from conftest import HOME, LISTENING, environment, said
-from slideqc.checking import submitted
+from slideqc.checking import server_findings
 from slideqc.checking.steps import TASKS
 
 Script = Callable[..., subprocess.CompletedProcess]
@@ -92,7 +92,7 @@ from prefect.executors import LocalDaskExecutor
 from prefect.run_configs import LocalRun
 import earlier
 from slideqc import flags
-from slideqc.run import Run
+from slideqc.output.run import Run
 client = Client()
 client.graphql({{"query": {{"hello"}}}})
 flow = earlier.made()
@@ -113,9 +113,10 @@ if __name__ == "__main__":
 # ---- sentences, each from what a script or the server says
 
 @pytest.fixture
-def asked(tmp_path: Path) -> submitted.Asked:
+def asked(tmp_path: Path) -> server_findings.Asked:
     """Step 2 and two slides."""
-    return submitted.Asked(2, "run as a script, mine.py", Path("mine.py"), tmp_path, {"blur_radius": 5}, ["a", "b"])
+    values = {"blur_radius": 5}
+    return server_findings.Asked(2, "run as a script, mine.py", Path("mine.py"), tmp_path, values, ["a", "b"])
 
 
 @pytest.mark.parametrize(("told", "sentence", "idea"), [
@@ -126,17 +127,18 @@ def asked(tmp_path: Path) -> submitted.Asked:
     ("ValueError: This flow has no storage to build", "was given a flow that is stored nowhere yet", "register"),
     ("KeyError: 'x'", "stopped in line 7: KeyError: 'x'", "script"),
 ])
-def test_a_script_that_died(asked: submitted.Asked, told: str, sentence: str, idea: str):
-    finding = submitted.stopped(asked, 1, "Traceback (most recent call last):\n  File \"/somewhere/mine.py\", line 7, "
-                                          f"in <module>\n    main()\n{told}\n")
+def test_a_script_that_died(asked: server_findings.Asked, told: str, sentence: str, idea: str):
+    traceback = ("Traceback (most recent call last):\n"
+                 f"  File \"/somewhere/mine.py\", line 7, in <module>\n    main()\n{told}\n")
+    finding = server_findings.stopped(asked, 1, traceback)
     assert sentence in finding.found and finding.idea == idea
 
 
 @pytest.mark.parametrize(("words", "idea"), [
     ("no project 'Image QC' on the server: prefect create project", "project"), ("no server at http://", "server"),
     ("there is no flag --folder", "script")])
-def test_a_script_that_ended_with_a_line(asked: submitted.Asked, words: str, idea: str):
-    finding = submitted.stopped(asked, 2, f"mine.py: {words}\n")
+def test_a_script_that_ended_with_a_line(asked: server_findings.Asked, words: str, idea: str):
+    finding = server_findings.stopped(asked, 2, f"mine.py: {words}\n")
     assert words in finding.found and finding.idea == idea
 
 
@@ -158,41 +160,42 @@ def flow_run(place: Path, slide: str, **parameters: object) -> dict:
     ("ab", {"blur_radius": 7}, "was given blur_radius=7, though the script was called with --blur-radius 5"),
     ("ab", {"output": "/else"}, "was given output='/else', though the script was called with --output results"),
 ])
-def test_the_runs_that_a_script_asked_for(asked: submitted.Asked, slides: str, parameters: dict, sentence: str | None):
+def test_the_runs_that_a_script_asked_for(asked: server_findings.Asked, slides: str, parameters: dict,
+                                          sentence: str | None):
     runs = [flow_run(asked.place, slide, **parameters) for slide in slides]
     seen = {"flow": [flow("Image QC", "output")], "flow_run": runs, "agent": []}
-    finding = submitted.told(asked, seen, "", over=True)
+    finding = server_findings.told(asked, seen, "", over=True)
     assert (finding and sentence in finding.found) if sentence else finding is None
-    assert submitted.is_all(asked, seen) or sentence
+    assert server_findings.is_all(asked, seen) or sentence
 
 
 @pytest.mark.parametrize(("labels", "sentence"), [
     (["here"], None), ([], "has no label, and an agent that has some (here) leaves such runs alone"),
     (["here", "gpu"], "has the label 'gpu', which the agent does not have (here)")])
-def test_labels(asked: submitted.Asked, labels: list[str], sentence: str | None):
+def test_labels(asked: server_findings.Asked, labels: list[str], sentence: str | None):
     runs = [flow_run(asked.place, slide) | {"labels": labels} for slide in "ab"]
     seen = {"flow": [flow("Image QC", "output")], "flow_run": runs, "agent": [{"labels": ["here"]}]}
-    finding = submitted.told(asked, seen, "", over=False)
+    finding = server_findings.told(asked, seen, "", over=False)
     assert (finding and sentence in finding.found) if sentence else finding is None
 
 
-def test_a_flow_in_another_project_or_without_an_output(asked: submitted.Asked):
+def test_a_flow_in_another_project_or_without_an_output(asked: server_findings.Asked):
     seen = {"flow": [flow("Slides")], "flow_run": [], "agent": []}
-    assert "registered the flow with the project 'Slides'" in submitted.told(asked, seen, "", over=False).found
+    assert "registered the flow with the project 'Slides'" in server_findings.told(asked, seen, "", over=False).found
     seen = {"flow": [flow("Image QC", "file_name")], "flow_run": [flow_run(asked.place, "a")], "agent": []}
-    assert "the flow has no Parameter output" in submitted.told(asked, seen, "", over=False).found
+    assert "the flow has no Parameter output" in server_findings.told(asked, seen, "", over=False).found
 
 
 def test_a_run_that_failed_for_another_reason():
     message = "Storage is\nnot there"
-    finding = submitted.failed({"flow_run": [{"state": "Running"}, ENDED_BADLY | {"state_message": message}]})
+    finding = server_findings.failed({"flow_run": [{"state": "Running"}, ENDED_BADLY | {"state_message": message}]})
     assert "the flow run one ended as Failed: Storage is not there" in finding.found
 
 
 def test_a_module_that_only_a_task_misses():
     failed = {"task": {"name": "load_image"}, "state_message":
               "Error during execution of task: ModuleNotFoundError(\"No module named 'my_tools'\")"}
-    finding = submitted.failed({"flow_run": [ENDED_BADLY | {"task_runs": [failed]}]})
+    finding = server_findings.failed({"flow_run": [ENDED_BADLY | {"task_runs": [failed]}]})
     assert "finds no module my_tools" in finding.found and finding.idea == "module"
 
 

@@ -15,8 +15,8 @@ import pytest
 
 import compare
 from conftest import HOME, LISTENING, environment
-from slideqc.comparing import profiled, record
-from slideqc.generate import write_slide
+from slideqc.comparing import comparison_json, step_times
+from slideqc.slides.generate import write_slide
 
 KEYS = [row.key for row in compare.ROWS]
 SIZES = [1, 2, 4]
@@ -102,13 +102,13 @@ def test_where_the_time_goes(found):
         assert [each["slides"] for each in runs] == [8, 16, 32] and all(each["seconds"] > 0 for each in runs)
     assert {row["key"] for row in found["rows"] if row["orchestration"]} == flows
     assert [each["slide"] for each in found["profile"]] == [f"small-{number}.svs" for number in (1, 2, 3, 4)]
-    for part in profiled.PARTS:
+    for part in step_times.PARTS:
         assert found["pixels"][part] == pytest.approx(np.mean([each[part] for each in found["profile"]]))
 
 
 def test_the_record_is_documented_and_names_no_folder_of_the_machine(whole, found):
     for key in {*found, *found["slides"], *found["machine"], *found["rows"][0], *found["samples"][0]}:
-        assert re.search(rf"\b{key}\b", record.__doc__), key
+        assert re.search(rf"\b{key}\b", comparison_json.__doc__), key
     for path in (whole[1] / "comparison.json", whole[1] / "comparison.md"):
         text = path.read_text(encoding="utf-8")
         assert str(HOME) not in text and str(whole[1].parent) not in text and sys.prefix not in text

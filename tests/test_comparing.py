@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from conftest import environment
-from slideqc.comparing import beside, chart, emptied, figures, measuring, profiled, tables
-from slideqc.comparing.sameness import first_difference
+from slideqc.comparing import chart, cluster_and_server, empty_flow, measuring, step_times, summary, tables
+from slideqc.comparing.same_files import first_difference
 from slideqc.comparing.session import NOTHING_BESIDE, Session
 
 
@@ -29,9 +29,9 @@ def test_spread_and_ratios_against_numpy():
     rng = np.random.default_rng(5)
     for number in (1, 2, 5, 8):
         one, other = rng.lognormal(size=(2, number))
-        assert figures.spread(one) == pytest.approx((np.median(one), one.min(), one.max()))
+        assert summary.spread(one) == pytest.approx((np.median(one), one.min(), one.max()))
         ratios = one / other
-        assert figures.relative(one, other) == pytest.approx(
+        assert summary.relative(one, other) == pytest.approx(
             (np.median(one) / np.median(other), ratios.min(), ratios.max()))
 
 
@@ -40,27 +40,27 @@ def test_the_line_against_numpy():
     xs = np.repeat([4, 8, 16], 5)
     ys = 0.9 + 0.3 * xs + rng.normal(scale=0.1, size=xs.size)
     (slope, intercept), covariance = np.polyfit(xs, ys, 1, cov=True)
-    assert figures.line(xs, ys) == pytest.approx((slope, math.sqrt(covariance[0, 0]), intercept))
-    assert figures.line(xs, ys).known and not figures.line([1, 2, 4], [1.0, 1.3, 0.9]).known
+    assert summary.line(xs, ys) == pytest.approx((slope, math.sqrt(covariance[0, 0]), intercept))
+    assert summary.line(xs, ys).known and not summary.line([1, 2, 4], [1.0, 1.3, 0.9]).known
 
 
 def test_where_a_cost_stops_mattering():
-    number = figures.slides_until_small(1.5, 0.35)
+    number = summary.slides_until_small(1.5, 0.35)
     assert 1.5 / (1.5 + number * 0.35) <= 0.1 < 1.5 / (1.5 + (number - 1) * 0.35)
-    work = figures.work_until_small(0.04, 2)
+    work = summary.work_until_small(0.04, 2)
     assert 0.04 / (0.04 + work / 2) == pytest.approx(0.1)
 
 
 def test_doubts_are_told_in_words():
     calm = {"A": [1.0, 1.01, 1.02], "B": [2.0, 2.01, 2.02]}
-    assert figures.doubts(calm, load=0.1, cpus=2) == []
-    (busy,) = figures.doubts(calm, load=3, cpus=2)
+    assert summary.doubts(calm, load=0.1, cpus=2) == []
+    (busy,) = summary.doubts(calm, load=3, cpus=2)
     assert "busy" in busy and "3.0 on 2 CPUs" in busy
-    (few,) = figures.doubts({"A": [1.0]}, load=0, cpus=2)
+    (few,) = summary.doubts({"A": [1.0]}, load=0, cpus=2)
     assert few.startswith("1 round only")
-    noisy = figures.doubts({"A": [1, 1, 1], "B": [2, 2.5, 2.65]}, load=0, cpus=2)
+    noisy = summary.doubts({"A": [1, 1, 1], "B": [2, 2.5, 2.65]}, load=0, cpus=2)
     assert len(noisy) == 1 and noisy[0].startswith("B is too noisy to rank") and "26%" in noisy[0]
-    (close,) = figures.doubts({"slow": [1.05, 1.06, 1.1], "fast": [1.0, 1.04, 1.07]}, load=0, cpus=2)
+    (close,) = summary.doubts({"slow": [1.05, 1.06, 1.1], "fast": [1.0, 1.04, 1.07]}, load=0, cpus=2)
     assert close.startswith("fast and slow cannot be told apart")
 
 
@@ -97,7 +97,7 @@ def test_the_clock_stops_with_the_script(tmp_path):
 
 
 def test_a_cluster_stands_still_while_other_rows_are_timed(tmp_path):
-    with beside.cluster(tmp_path / "cluster", workers=1) as cluster:
+    with cluster_and_server.cluster(tmp_path / "cluster", workers=1) as cluster:
         session = Session(None, tmp_path)
         session._beside["cluster"] = cluster
         pids = [process.pid for process in cluster.processes]
@@ -108,18 +108,19 @@ def test_a_cluster_stands_still_while_other_rows_are_timed(tmp_path):
 
 def test_an_emptied_flow_runs_every_task_and_does_no_work():
     from solutions import pipeline_prefect, pipeline_prefect_parallel
-    serial, mapped = (emptied.empty(module.define_flow()) for module in (pipeline_prefect, pipeline_prefect_parallel))
+    serial, mapped = (empty_flow.empty(module.define_flow())
+                      for module in (pipeline_prefect, pipeline_prefect_parallel))
     assert serial.run(file_name="no-such-slide.svs").is_successful()
     state = mapped.run(file_names=["a.svs", "b.svs", "c.svs"])
     assert state.is_successful() and len(state.result[mapped.get_tasks("save_result")[0]].map_states) == 3
-    runs = emptied.run({"module": "solutions.pipeline_prefect", "executor": None, "sizes": [1, 2], "passes": 2})
+    runs = empty_flow.run({"module": "solutions.pipeline_prefect", "executor": None, "sizes": [1, 2], "passes": 2})
     assert [(each["pass"], each["slides"]) for each in runs] == [(0, 1), (0, 2), (1, 1), (1, 2)]
 
 
 def test_a_clock_stands_while_another_runs(monkeypatch):
     now = iter(range(100))
-    monkeypatch.setattr(profiled.time, "perf_counter", lambda: next(now))
-    clocks = profiled.Clocks()                                  # 0
+    monkeypatch.setattr(step_times.time, "perf_counter", lambda: next(now))
+    clocks = step_times.Clocks()                                  # 0
     inner = clocks.clocked("write", lambda: None)               # from its start to its end: 1
     clocks.clocked("draw", lambda: (inner(), inner()))()        # 1 before, 1 between, 1 after
     clocks.switch()                                             # rest: 1 before and 1 after

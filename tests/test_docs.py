@@ -152,7 +152,7 @@ def test_commands_name_what_there_is(name):
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_code_names_files_that_there_are(name):
-    """`slideqc/reading.py` within a line is a file of the repository."""
+    """`slideqc/slides/reading.py` within a line is a file of the repository."""
     folders = "|".join(re.escape(place) for place in PLACES if (HOME / place).is_dir() and place != ".")
     for token in pieces(name):
         if token.type == "code_inline" and re.fullmatch(rf"(?:{folders})/[\w./-]*", token.content):

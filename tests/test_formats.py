@@ -24,8 +24,8 @@ from skimage.data import immunohistochemistry
 import formats
 import pipeline
 from BaseImage import BaseImage
-from slideqc import reading
 from slideqc.errors import SlideError
+from slideqc.slides import reading
 
 LEVELS = (1, 4, 16)
 FILL = (240, 241, 243)  # no scanner's default, so that a test sees where it comes from

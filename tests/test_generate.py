@@ -12,9 +12,9 @@ from skimage.color import rgb2gray
 from skimage.filters import gaussian, laplace, threshold_otsu
 from skimage.morphology import dilation, footprint_rectangle
 
-from slideqc import aperio, generate, planted, reading
-from slideqc.generate import truth_path, write_slide
-from slideqc.magnification import Plan
+from slideqc.slides import aperio, awkward, generate, reading
+from slideqc.slides.generate import truth_path, write_slide
+from slideqc.slides.magnification import Plan
 
 HOME = Path(__file__).resolve().parent.parent
 GLASS, SHARP, BLURRED = 0, 128, 255
@@ -54,8 +54,8 @@ def small_slide(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def awkward(tmp_path_factory):
-    return {path.stem.removeprefix("planted-"): path for path in planted.plant(tmp_path_factory.mktemp("planted"))}
+def planted(tmp_path_factory):
+    return {path.stem.removeprefix("planted-"): path for path in awkward.plant(tmp_path_factory.mktemp("planted"))}
 
 
 # The file ---------------------------------------------------------------------------------------------------------
@@ -178,9 +178,9 @@ def test_generate_keeps_whole_slides_and_mends_others(tmp_path, monkeypatch):
 
 def test_imagecodecs_is_not_needed(tmp_path):
     code = ("import sys; sys.modules['imagecodecs'] = None\n"
-            "from pathlib import Path; from slideqc.planted import plant; plant(Path(sys.argv[1]))")
+            "from pathlib import Path; from slideqc.slides.awkward import plant; plant(Path(sys.argv[1]))")
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=HOME, check=True)
-    assert len(list(tmp_path.glob("planted-*.svs"))) == len(planted.SLIDES)
+    assert len(list(tmp_path.glob("planted-*.svs"))) == len(awkward.SLIDES)
 
 
 # The truth --------------------------------------------------------------------------------------------------------
@@ -219,17 +219,17 @@ def test_truth_is_what_was_drawn(small_slide):
 
 # The awkward ones -------------------------------------------------------------------------------------------------
 
-def test_planted_slides_are_small_and_come_again_the_same(awkward, tmp_path):
-    assert set(awkward) == {"blank", "truncated", "no-magnification", "only-pixel-size", "unscanned-corner",
+def test_planted_slides_are_small_and_come_again_the_same(planted, tmp_path):
+    assert set(planted) == {"blank", "truncated", "no-magnification", "only-pixel-size", "unscanned-corner",
                             "damaged-tile"}
-    assert [path.read_bytes() for path in planted.plant(tmp_path)] == [path.read_bytes() for path in awkward.values()]
-    assert all(path.stat().st_size < 1e6 for path in awkward.values())
+    assert [path.read_bytes() for path in awkward.plant(tmp_path)] == [path.read_bytes() for path in planted.values()]
+    assert all(path.stat().st_size < 1e6 for path in planted.values())
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {path.name for path in awkward.values()} | {"truth"}
+    assert left == {path.name for path in planted.values()} | {"truth"}
 
 
-def test_blank_has_noise_shading_dust_and_no_tissue(awkward):
-    with openslide.OpenSlide(awkward["blank"]) as slide:
+def test_blank_has_noise_shading_dust_and_no_tissue(planted):
+    with openslide.OpenSlide(planted["blank"]) as slide:
         assert slide.level_dimensions == ((2048, 1536), (512, 384), (128, 96))
         gray = pixels(slide, 0)[..., 1]
     assert 0.001 < (gray < 200).mean() < 0.02
@@ -237,30 +237,30 @@ def test_blank_has_noise_shading_dust_and_no_tissue(awkward):
     assert gray[:256, :256].std() > 0
 
 
-def test_truncated_cannot_be_read(awkward):
-    with pytest.raises(openslide.OpenSlideError), openslide.OpenSlide(awkward["truncated"]) as slide:
+def test_truncated_cannot_be_read(planted):
+    with pytest.raises(openslide.OpenSlideError), openslide.OpenSlide(planted["truncated"]) as slide:
         pixels(slide, 0)
 
 
 @pytest.mark.parametrize("name, mpp", [("no-magnification", None), ("only-pixel-size", "0.499")])
-def test_facts_that_are_missing(awkward, name, mpp):
-    with openslide.OpenSlide(awkward[name]) as slide:
+def test_facts_that_are_missing(planted, name, mpp):
+    with openslide.OpenSlide(planted[name]) as slide:
         assert slide.properties["openslide.vendor"] == "aperio"
         assert "openslide.objective-power" not in slide.properties
         assert slide.properties.get("openslide.mpp-x") == mpp
         assert pixels(slide, 2).std() > 10
 
 
-def test_unscanned_corner_is_transparent(awkward):
-    with openslide.OpenSlide(awkward["unscanned-corner"]) as slide:
+def test_unscanned_corner_is_transparent(planted):
+    with openslide.OpenSlide(planted["unscanned-corner"]) as slide:
         for level, (width, height) in enumerate(slide.level_dimensions):
             alpha = np.array(slide.read_region((0, 0), level, (width, height)))[..., 3]
             assert not alpha[:height // 2, :width // 2].any()
             assert (alpha == 0).mean() == 0.25
 
 
-def test_damaged_tile_raises_on_every_level_and_there_alone(awkward):
-    path = awkward["damaged-tile"]
+def test_damaged_tile_raises_on_every_level_and_there_alone(planted):
+    path = planted["damaged-tile"]
     for level in range(3):
         with openslide.OpenSlide(path) as slide, pytest.raises(openslide.OpenSlideError):
             pixels(slide, level)

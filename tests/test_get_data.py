@@ -21,8 +21,8 @@ import pytest
 
 import get_data
 from conftest import HOME, LISTENING
-from slideqc import fetch
-from slideqc.listing import Slide, flaw, listed, megabytes
+from slideqc.slides import fetch
+from slideqc.slides.catalogue import Slide, flaw, listed, megabytes
 
 NAME = fetch.PIP_SLIDE
 MIDDLE = "JP2K-33003-1.svs"
@@ -405,9 +405,9 @@ def test_generated_and_planted_are_asked_of_their_makers(tmp_path, monkeypatch, 
             path.write_bytes(b"x" * 1_000_000)
         return paths
 
-    monkeypatch.setitem(sys.modules, "slideqc.generate", types.SimpleNamespace(
+    monkeypatch.setitem(sys.modules, "slideqc.slides.generate", types.SimpleNamespace(
         generate=lambda folder, count, seed=2021: made("generated-20x", count)))
-    monkeypatch.setitem(sys.modules, "slideqc.planted", types.SimpleNamespace(
+    monkeypatch.setitem(sys.modules, "slideqc.slides.awkward", types.SimpleNamespace(
         plant=lambda folder: made("planted", 3)))
     assert get_data.main(["--source", "generated", "--dest", str(tmp_path), "--planted"]) == 0
     out = capsys.readouterr().out

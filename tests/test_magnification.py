@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slideqc.magnification import base_magnification, downsample_for, parse_work_size, plan
+from slideqc.slides.magnification import base_magnification, downsample_for, parse_work_size, plan
 
 
 @pytest.mark.parametrize("text, downsample", [("1.25x", 16), ("20x", 1), ("20.1x", 1), ("5", 4), (" 2.5X ", 8),

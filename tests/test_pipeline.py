@@ -12,7 +12,7 @@ from skimage.morphology import dilation, footprint_rectangle
 
 import pipeline
 from slideqc.errors import SlideError
-from slideqc.generate import truth_path
+from slideqc.slides.generate import truth_path
 
 DEFAULTS = {"image_work_size": "1.25x", "blur_radius": 7, "blur_threshold": 0.05, "blur_max": 0.05}
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from slideqc import results
+from slideqc.output import results
 
 HOSTILE = "<script>document.title = 'taken'</script><b>bold</b> & \"quoted\" {{ 7 * 7 }}.svs"
 

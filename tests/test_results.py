@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from conftest import files, table
-from slideqc import drawing, report, results
 from slideqc.errors import SlideError
+from slideqc.output import drawing, report, results
 
 ODD_NAMES = ["with space.svs", "100%25.svs", "quote's.svs", "größe-玻片.svs", "a<b>&amp;.svs", 'say "cheese".svs',
              "semi;colon,.svs"]

@@ -1,4 +1,4 @@
-"""The runners of slideqc/runners.py: flows run as Prefect runs them, with less copying."""
+"""The runners of slideqc/orchestration/runners.py: flows run as Prefect runs them, with less copying."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from prefect.engine.state import Mapped
 from prefect.executors import DaskExecutor, LocalDaskExecutor, LocalExecutor
 
 from conftest import HOME, environment
-from slideqc import runners
+from slideqc.orchestration import runners
 
 EXECUTORS = {"local": LocalExecutor(), "threads": LocalDaskExecutor(scheduler="threads", num_workers=2),
              "processes": LocalDaskExecutor(scheduler="processes", num_workers=2)}
@@ -21,7 +21,7 @@ EXECUTORS = {"local": LocalExecutor(), "threads": LocalDaskExecutor(scheduler="t
 
 @pytest.fixture(autouse=True)
 def lean():
-    """As slideqc/flows.py does, which every solution imports."""
+    """As slideqc/orchestration/flows.py does, which every solution imports."""
     runners.use()
 
 
@@ -84,7 +84,7 @@ def test_a_runner_that_was_asked_for_stays(tmp_path):
     said = [subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, check=True,
                            env=environment(tmp_path) | wish).stdout.split()[-1]
             for wish in ({}, {"PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS": cloud})]
-    assert said == ["slideqc.runners", "prefect.engine.cloud.flow_runner"]
+    assert said == ["slideqc.orchestration.runners", "prefect.engine.cloud.flow_runner"]
 
 
 @task

@@ -171,7 +171,7 @@ def test_the_report_takes_no_more_memory_for_the_pictures_of_many_slides(tmp_pat
 
     import numpy as np
 
-    from slideqc import drawing, results
+    from slideqc.output import drawing, results
     noise = np.random.default_rng(1).integers(0, 256, (300, 420, 3), np.uint8)
     overlay = drawing.encode("overlay.jpg", noise, (noise, noise))
     for number in range(200):

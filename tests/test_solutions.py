@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from conftest import HOME, environment, files, table
-from slideqc.planted import plant
+from slideqc.slides.awkward import plant
 
 SERIAL, MAPPED = "solutions/pipeline_prefect.py", "solutions/pipeline_prefect_parallel.py"
 EXECUTORS = ["local", "threads", "processes", "distributed"]
@@ -73,7 +73,7 @@ def test_the_serial_flow_names_the_slide_too(solutions, slides, tmp_path):
 
 def test_a_read_error_that_passes_is_tried_again(solutions, small_slides, tmp_path, monkeypatch):
     """A drive that is away for one read: the slide is checked all the same."""
-    from slideqc import reading
+    from slideqc.slides import reading
     read, calls = reading.read_picture, []
 
     def hiccup(*arguments):

@@ -27,7 +27,7 @@ from prefect.executors import Executor, LocalDaskExecutor, LocalExecutor
 
 from conftest import HOME, environment, table
 from harness import Agent, RunningServer, free_port, until
-from slideqc.planted import good, truncated
+from slideqc.slides.awkward import good, truncated
 from workspace import as_client_of
 
 PAGE = (HOME / "docs" / "troubleshooting.md").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from workshop_server import keys
 from workshop_server.errors import StartError
+from workshop_server.http import keys
 from workshop_server.settings import HOST, KEYS, Settings
 
 
@@ -21,9 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if argv[:1] == ["create-key"]:
             return _create_key(argv[1:])
-        from workshop_server import serving  # takes half a second, which making a key need not wait for
+        from workshop_server.http import start  # takes half a second, which making a key need not wait for
         with suppress(KeyboardInterrupt):  # how Ctrl-C ends it, after what was under way has been answered
-            serving.serve(_settings(argv))
+            start.serve(_settings(argv))
         return 0
     except StartError as error:
         print(f"workshop_server: {error}", file=sys.stderr)

@@ -29,7 +29,8 @@ from PIL import Image  # noqa: E402
 from prefect.engine import state  # noqa: E402
 
 import pipeline  # noqa: E402
-from slideqc import drawing, generate  # noqa: E402
+from slideqc.output import drawing  # noqa: E402
+from slideqc.slides import generate  # noqa: E402
 
 FIGURES = [  # what ran in 2021, seconds, and whether it was Prefect: first one after the other, then side by side
     ("Python, serial", 15, False),

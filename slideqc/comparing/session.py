@@ -13,14 +13,14 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from slideqc import flags
-from slideqc.comparing import beside, measuring
+from slideqc.comparing import cluster_and_server, measuring
 from slideqc.comparing.measuring import Measured
 from slideqc.comparing.rows import Row
-from slideqc.comparing.sameness import fingerprint, first_difference
+from slideqc.comparing.same_files import fingerprint, first_difference
 from slideqc.errors import CommandError
 
 LIMIT = 600  # seconds, beside twenty times what the first row took, after which a run is given up
-NOTHING_BESIDE = beside.Beside()
+NOTHING_BESIDE = cluster_and_server.Beside()
 
 logger = logging.getLogger("slideqc")
 
@@ -66,7 +66,7 @@ class Session:
     empty_flows: dict[str, list[dict]] = field(default_factory=dict)  # by the key of the row
     profile: list[dict] = field(default_factory=list)
     _expected: dict[int, tuple[int, dict[str, str]]] = field(default_factory=dict)  # status, files; by size of job
-    _beside: dict[str | None, beside.Beside] = field(default_factory=lambda: {None: NOTHING_BESIDE})
+    _beside: dict[str | None, cluster_and_server.Beside] = field(default_factory=lambda: {None: NOTHING_BESIDE})
     _limit: float = LIMIT
 
     def run(self) -> None:
@@ -79,7 +79,8 @@ class Session:
                 _link(slide, folder / slide.name)
         with ExitStack() as running, tqdm(total=plan.count(), unit="run", disable=None, dynamic_ncols=True) as bar, \
                 logging_redirect_tqdm([logging.getLogger()]):
-            starts = {"cluster": lambda folder: beside.cluster(folder, plan.workers), "server": beside.server}
+            starts = {"cluster": lambda folder: cluster_and_server.cluster(folder, plan.workers),
+                      "server": cluster_and_server.server}
             for need in sorted({row.beside for row in plan.rows} - {None}):
                 logger.info("starting a %s, which is not timed", need)
                 self._beside[need] = running.enter_context(starts[need](self.folder / need))
@@ -140,7 +141,7 @@ class Session:
                    *row.flags(workers=self.plan.workers, scheduler=needed.scheduler)]
         return self._measured(command, row.key, needed), output
 
-    def _measured(self, command: list[object], name: str, needed: beside.Beside) -> Measured:
+    def _measured(self, command: list[object], name: str, needed: cluster_and_server.Beside) -> Measured:
         with ExitStack() as quiet:
             for other in self._beside.values():
                 if other is not needed:
@@ -159,18 +160,18 @@ class Session:
                 with _step(bar, f"{row.label}, no work"):
                     self._empty(row)
         with _step(bar, "the steps of the pipeline"):
-            self.profile = self._child("profiled", NOTHING_BESIDE, {
+            self.profile = self._child("step_times", NOTHING_BESIDE, {
                 "module": plan.pipeline, "slides": [str(slide) for slide in plan.slides],
-                "output": str(self.folder / "output" / "profiled"), "parameters": plan.parameters})
+                "output": str(self.folder / "output" / "step_times"), "parameters": plan.parameters})
 
     def _empty(self, row: Row) -> None:
         needed = self._beside[row.beside]
         if row.key not in self.wrong:
-            self.empty_flows[row.key] = self._child("emptied", needed, {
+            self.empty_flows[row.key] = self._child("empty_flow", needed, {
                 "module": row.flow, "executor": row.executor, "workers": self.plan.workers,
                 "scheduler": needed.scheduler, "sizes": self.plan.empty_sizes})
 
-    def _child(self, module: str, needed: beside.Beside, order: dict) -> list[dict]:
+    def _child(self, module: str, needed: cluster_and_server.Beside, order: dict) -> list[dict]:
         """Run one of the modules that time something inside a process, and read what they found."""
         to = self.folder / f"{module}.json"
         order |= {"passes": self.plan.passes, "to": str(to)}

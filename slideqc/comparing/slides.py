@@ -3,8 +3,9 @@
 import logging
 from pathlib import Path
 
-from slideqc import flags, generate
+from slideqc import flags
 from slideqc.errors import CommandError
+from slideqc.slides import generate
 
 FULL, QUICK = 16, 8  # slides made
 QUICK_SIZE = {"width": 12288, "height": 9216, "magnification": 20}  # px

@@ -1,7 +1,7 @@
 """The figures as Markdown, to paste."""
 
-from slideqc.comparing.figures import Line, Spread
-from slideqc.comparing.profiled import PARTS
+from slideqc.comparing.step_times import PARTS
+from slideqc.comparing.summary import Line, Spread
 
 NONE = "–"
 

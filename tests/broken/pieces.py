@@ -12,7 +12,7 @@ from prefect import Flow, Parameter, Task, case, unmapped
 
 from slideqc import flags
 from slideqc.checking.steps import DEFAULTS
-from slideqc.run import Run
+from slideqc.output.run import Run
 from solutions.pipeline_prefect import (
     blurry_action,
     check_blurry,

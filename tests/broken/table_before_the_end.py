@@ -6,7 +6,7 @@ import pieces
 from prefect import Client
 
 from slideqc import flags
-from slideqc.run import Run
+from slideqc.output.run import Run
 from solutions.pipeline_prefect import define_flow
 
 

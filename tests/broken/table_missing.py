@@ -1,7 +1,7 @@
 """1: left a row for each slide, and no results.csv"""
 
 from slideqc import flags
-from slideqc.run import Run
+from slideqc.output.run import Run
 from solutions.pipeline_prefect import define_flow
 
 if __name__ == "__main__":

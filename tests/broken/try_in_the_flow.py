@@ -3,7 +3,7 @@
 from pieces import measure, parameters, rescan
 from prefect import Flow
 
-from slideqc import results
+from slideqc.output import results
 
 
 def define_flow():

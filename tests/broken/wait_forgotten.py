@@ -5,8 +5,9 @@ import sys
 import pieces
 from prefect import Client
 
-from slideqc import flags, servers
-from slideqc.run import Run
+from slideqc import flags
+from slideqc.orchestration import servers
+from slideqc.output.run import Run
 from solutions.pipeline_prefect import define_flow
 
 

@@ -142,7 +142,7 @@ def _name(value: str, names: dict[str, str], at: datetime) -> str:
 
 def _body(body: dict, neutral: dict[str, str]) -> str:
     """A body as the client sends it; the flow inside it, which is compressed, without this machine's names."""
-    if "variables" not in body:  # slideqc.servers.check, which is no client
+    if "variables" not in body:  # slideqc.orchestration.servers.check, which is no client
         return json.dumps(body)
     variables = json.loads(body["variables"])
     flow = ((variables or {}).get("input") or {}).get("serialized_flow")

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from workshop_server import stamps, states, tables
-from workshop_server.tables import new_id
+from workshop_server.runs import states
+from workshop_server.store import tables, timestamps
+from workshop_server.store.tables import new_id
 
 PARAMETERS = {"file_names": None, "image_work_size": "1.25x", "blur_radius": 7, "blur_threshold": 0.05,
               "blur_max": 0.05, "output": "output"}
@@ -91,11 +92,11 @@ def run(conn: sa.Connection, of: Flow, state: str = "Success", *, name: str = "a
     `states_of(task, index)` gives the children's states; `pace` shortens the seconds of each step.
     """
     begun = state not in ("Scheduled", "Submitted", "Queued")
-    start = stamps.now(shift=began)
+    start, due = timestamps.now(shift=began), timestamps.now(shift=began - 3)
     run_id = put(conn, tables.flow_run, tenant_id=of.tenant, flow_id=of.id, name=name, **_state(state, message),
-                 start_time=start if begun else None, scheduled_start_time=stamps.now(shift=began - 3), agent_id=agent,
+                 start_time=start if begun else None, scheduled_start_time=due, agent_id=agent,
                  parameters={"file_names": SLIDES[:slides], "output": "/home/ada/workshop/output"},
-                 labels=["microscope-room"], version=3, heartbeat=stamps.now(), **more)
+                 labels=["microscope-room"], version=3, heartbeat=timestamps.now(), **more)
     _history(conn, tables.flow_run_state, "flow_run_id", run_id, began, ["Scheduled", "Submitted", "Running", state])
     rows, last = [], began
     for each in of.tasks:
@@ -112,7 +113,7 @@ def run(conn: sa.Connection, of: Flow, state: str = "Success", *, name: str = "a
     conn.execute(sa.insert(tables.task_run), rows)
     if state in tables.FINISHED:
         conn.execute(sa.update(tables.flow_run).where(tables.flow_run.c.id == run_id).values(
-            end_time=stamps.now(shift=min(last + 0.3, 0))))
+            end_time=timestamps.now(shift=min(last + 0.3, 0))))
     return run_id
 
 
@@ -139,17 +140,17 @@ def _children(base: dict, step: str, began: float, slides: int, pace: float, sta
 
 def _state(state: str, message: str = "") -> dict:
     made = states.make(state, message)
-    return {"state": state, "state_message": message, "serialized_state": made, "state_timestamp": stamps.now()}
+    return {"state": state, "state_message": message, "serialized_state": made, "state_timestamp": timestamps.now()}
 
 
 def _times(start: float | None, end: float | None) -> dict:
-    return {"start_time": None if start is None else stamps.now(shift=start),
-            "end_time": None if end is None else stamps.now(shift=end)}
+    return {"start_time": None if start is None else timestamps.now(shift=start),
+            "end_time": None if end is None else timestamps.now(shift=end)}
 
 
 def _history(conn: sa.Connection, table: sa.Table, column: str, run_id: str, began: float, names: list[str]) -> None:
     for version, name in enumerate(dict.fromkeys(names)):
-        moment = stamps.now(shift=began + version)
+        moment = timestamps.now(shift=began + version)
         conn.execute(sa.insert(table).values(**{column: run_id}, version=version, state=name, timestamp=moment,
                                              created=moment, message=f"Flow run is {name}"))
 
@@ -158,7 +159,7 @@ def log(conn: sa.Connection, run_id: str, lines: list[tuple[str, str]], task_run
         began: float = -100) -> None:
     """Lines of (level, message), a tenth of a second apart."""
     conn.execute(sa.insert(tables.log), [
-        {"flow_run_id": run_id, "task_run_id": task_run, "timestamp": stamps.now(shift=began + number / 10),
+        {"flow_run_id": run_id, "task_run_id": task_run, "timestamp": timestamps.now(shift=began + number / 10),
          "name": "prefect.CloudTaskRunner", "level": level, "message": message}
         for number, (level, message) in enumerate(lines)])
 
@@ -167,7 +168,7 @@ def agent(conn: sa.Connection, *, name: str = "ada-laptop", seen: float = -4, la
         "microscope-room", "ada-laptop"), tenant_id: str | None = None) -> str:
     """An agent that was last heard of `seen` seconds from now."""
     return put(conn, tables.agent, tenant_id=tenant_id or tenant(conn), name=name, type="LocalAgent",
-               labels=list(labels), core_version="1.4.1", last_queried=stamps.now(shift=seen))
+               labels=list(labels), core_version="1.4.1", last_queried=timestamps.now(shift=seen))
 
 
 def some_failed(step: str, index: int) -> str:
@@ -245,7 +246,7 @@ def workshop(conn: sa.Connection) -> dict[str, str]:
             (failed, "CLOUD_HOOK", "Run \"curious-falcon\" of flow \"Image QC, mapped\" is Failed: Some reference "
              "tasks failed."))):
         put(conn, tables.message, tenant_id=new.tenant, type=kind, text=words, read=not number,
-            created=stamps.now(shift=100 * number - 800),
+            created=timestamps.now(shift=100 * number - 800),
             content={"flow_run_id": which, "state": "Failed" if number else "Success"})
     return {"group": new.group, "flow": new.id, "old": old.id, "failed": failed, "live": live, "done": done,
             "late": late, "child": child, "project": new.project, "tenant": new.tenant}

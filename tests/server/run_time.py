@@ -20,7 +20,7 @@ import psutil
 
 from harness import HOME, Agent, RunningServer, until
 
-SLIDE = ("from pathlib import Path; from slideqc.generate import write_slide; "
+SLIDE = ("from pathlib import Path; from slideqc.slides.generate import write_slide; "
          "write_slide(Path({!r}), width=2048, height=1536, magnification=20, seed=1)")
 STOCK = ("PREFECT__CLOUD__LOGGING_HEARTBEAT", "PREFECT__CLOUD__CHECK_CANCELLATION_INTERVAL")  # as users leave them
 ROW = "{:>5} {:>11} {:>11} {:>11} {:>9} {:>14}"

@@ -9,11 +9,11 @@ from uuid import NAMESPACE_OID, uuid5
 import sqlalchemy as sa
 from graphql import GraphQLObjectType, GraphQLSchema, execute_sync, parse, validate
 
-from workshop_server import tables
-from workshop_server.database import Database
+from workshop_server.context import Caller, Server
 from workshop_server.graph import reads
-from workshop_server.server import Caller, Server
 from workshop_server.settings import Limits, Settings
+from workshop_server.store import tables
+from workshop_server.store.database import Database
 
 SCHEMA = GraphQLSchema(GraphQLObjectType("Query", reads.query_fields()))
 Row = dict[str, object]

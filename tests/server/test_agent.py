@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from harness import Agent, RunningServer, until
-from workshop_server import stamps, tables
-from workshop_server.database import Database
+from workshop_server.store import tables, timestamps
+from workshop_server.store.database import Database
 from workspace import Workspace, as_client_of
 
 PATIENCE = 150  # seconds that all runs together may take on a busy machine
@@ -97,7 +97,7 @@ def test_serial(room: Room) -> None:
     history = room.rows("flow_run_state", "state", "{id: asc}", flow_run_id=run_id)
     assert [row["state"] for row in history] == ["Scheduled", "Submitted", "Running", "Success"]
     run = room.read("flow_run", run_id, "start_time end_time heartbeat agent { type }")
-    assert run["start_time"] <= run["heartbeat"] <= stamps.now()
+    assert run["start_time"] <= run["heartbeat"] <= timestamps.now()
     assert run["start_time"] < run["end_time"] and run["agent"] == {"type": "LocalAgent"}
     log = until(lambda: (found := room.log(run_id)) and any("SUCCESS" in line for line in found) and found, "the log")
     assert Counter(log)["noted first"] == 2 and any(line.startswith("Submitted for execution: PID:") for line in log)
@@ -163,9 +163,9 @@ def test_a_retry_after_minutes(room: Room) -> None:
     waiting = until(lambda: next((row for row in room.rows("task_run", "id state state_start_time serialized_state",
                                                            flow_run_id=run_id) if row["state"] == "Retrying"), None),
                     "the task run waits for its retry", PATIENCE)
-    assert waiting["state_start_time"] > stamps.now(shift=18 * 60) and room.state(run_id) == "Running"
+    assert waiting["state_start_time"] > timestamps.now(shift=18 * 60) and room.state(run_id) == "Running"
     until(lambda: any("Flow run" in line and "RUNNING" in line for line in room.log(run_id)), "its process has ended")
-    due = stamps.now(shift=-5)
+    due = timestamps.now(shift=-5)
     database = Database(room.server.database)
     with database.write() as conn:
         conn.execute(sa.update(tables.task_run).where(tables.task_run.c.id == waiting["id"]).values(

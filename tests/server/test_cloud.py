@@ -13,8 +13,8 @@ import requests
 from graphql import GraphQLInputObjectType, get_named_type
 
 from harness import HOME, Agent, RunningServer, until
-from workshop_server import keys
 from workshop_server.graph.schema import SCHEMA
+from workshop_server.http import keys
 
 FLOW = """
 import prefect

@@ -6,13 +6,13 @@ import pytest
 from graphql import parse, print_ast
 
 from workshop_server.errors import RequestError
-from workshop_server.graph import documents, schema
+from workshop_server.graph import query_cache, schema
 from workshop_server.settings import Limits
 
 ONE, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
 
 
-def same_after(known: documents.Documents, query: str) -> bool:
+def same_after(known: query_cache.Documents, query: str) -> bool:
     with known.use(query, Limits(), {}) as document:
         return print_ast(document) == print_ast(parse(query))
 
@@ -28,14 +28,14 @@ def same_after(known: documents.Documents, query: str) -> bool:
     'query {{ project(limit: 1 # "{0}\n where: {{name: {{_eq: "{1}"}}}}) {{ id }} }}',
 ])
 def test_literals_are_those_of_the_query(shape: str) -> None:
-    known = documents.Documents(schema.SCHEMA)
+    known = query_cache.Documents(schema.SCHEMA)
     for values in ((ONE, 1), (OTHER, 2), ("", 3), ("a\\\"b\\u00e9", 4), ("ö", 0), ("x", 10), (ONE, 1), ("#", -1)):
         query = shape.format(*values)
         assert same_after(known, query), query
 
 
 def test_two_that_use_one_shape_at_once() -> None:
-    known = documents.Documents(schema.SCHEMA)
+    known = query_cache.Documents(schema.SCHEMA)
     query = 'query {{ project(where: {{name: {{_eq: "{}"}}}}) {{ id }} }}'.format
     assert same_after(known, query("first"))  # which makes the shape known
     for _ in range(2):
@@ -44,7 +44,7 @@ def test_two_that_use_one_shape_at_once() -> None:
 
 
 def test_many_threads() -> None:
-    known, wrong = documents.Documents(schema.SCHEMA), []
+    known, wrong = query_cache.Documents(schema.SCHEMA), []
 
     def work(name: str) -> None:
         for number in range(200):
@@ -61,20 +61,20 @@ def test_many_threads() -> None:
 
 
 def test_what_does_not_parse_is_said_of_the_query_itself() -> None:
-    known = documents.Documents(schema.SCHEMA)
+    known = query_cache.Documents(schema.SCHEMA)
     query = "query {{ project(limit: {}) {{ id }} }}".format
     assert same_after(known, query(5))
     for number in ("05", "5.", "5a"):  # the first of them has the shape of a good one
-        with pytest.raises(documents.InvalidQueryError), known.use(query(number), Limits(), {}):
+        with pytest.raises(query_cache.InvalidQueryError), known.use(query(number), Limits(), {}):
             pass
     assert same_after(known, query(6))
 
 
 def test_what_is_kept_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "KEPT", 1000)
-    known = documents.Documents(schema.SCHEMA)
+    monkeypatch.setattr(query_cache, "KEPT", 1000)
+    known = query_cache.Documents(schema.SCHEMA)
     for number in range(100):
         assert same_after(known, f"query {{ a{number}: project(limit: {number}) {{ id }} }}")
         assert sum(map(len, known._shapes)) <= 1000
-    with pytest.raises(RequestError), known.use("#" * (documents.LONGEST + 1), Limits(), {}):
+    with pytest.raises(RequestError), known.use("#" * (query_cache.LONGEST + 1), Limits(), {}):
         pass

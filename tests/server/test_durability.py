@@ -13,8 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 from harness import Agent, RunningServer, until
-from workshop_server import stamps, states
-from workshop_server.database import Database
+from workshop_server.runs import states
+from workshop_server.store import timestamps
+from workshop_server.store.database import Database
 
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
 STEPS = 8    # of a run, each of half a second
@@ -81,8 +82,8 @@ class Writer(threading.Thread):
             self.known[number] = answer["id"], version + 1
         line = f"line {number}"
         self._ask(LOGS, {"input": {"logs": [
-            {"flow_run_id": self.flow_run_id, "task_run_id": answer["id"], "timestamp": stamps.now(), "name": "writer",
-             "level": "INFO", "message": line}]}})
+            {"flow_run_id": self.flow_run_id, "task_run_id": answer["id"], "timestamp": timestamps.now(),
+             "name": "writer", "level": "INFO", "message": line}]}})
         self.lines.append(line)
 
     def _ask(self, query: str, variables: dict | None) -> dict:

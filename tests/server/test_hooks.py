@@ -18,11 +18,14 @@ import sqlalchemy as sa
 from prefect import Client
 
 from harness import HOME, RunningServer, free_port, until
-from workshop_server import delivery, flows, hooks, keys, runs, states, tables
-from workshop_server.database import VERSION, Database, insert_unique
+from workshop_server.context import Server
 from workshop_server.errors import RequestError
-from workshop_server.server import Server
+from workshop_server.hooks import delivery, hooks
+from workshop_server.http import keys
+from workshop_server.runs import flows, runs, states
 from workshop_server.settings import Settings
+from workshop_server.store import tables
+from workshop_server.store.database import VERSION, Database, insert_unique
 from workspace import Workspace, as_client_of, plain_flow
 
 FAILED = prefect.engine.state.Failed("a slide is missing")

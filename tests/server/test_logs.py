@@ -8,7 +8,7 @@ from prefect.engine.state import Cached, Running, Success
 from prefect.exceptions import ClientError
 
 from harness import PATIENCE
-from workshop_server import stamps
+from workshop_server.store import timestamps
 from workspace import Workspace
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -45,20 +45,20 @@ def test_a_batch_of_log_lines(space: Workspace) -> None:
 def test_what_the_agent_and_the_command_line_send(space: Workspace) -> None:
     """The agent leaves out timestamp and task run; `prefect execute` sends one object instead of a list."""
     run_id = space.run()
-    before = stamps.now()
+    before = timestamps.now()
     short = {"flow_run_id": run_id, "name": "agent", "message": "Submitted for execution: PID: 7", "level": "INFO"}
     space.client.write_run_logs([short])
     space.client.write_run_logs(dict(short, message="one object"))
     found = lines(space, run_id)
     assert [line["message"] for line in found] == ["Submitted for execution: PID: 7", "one object"]
-    assert all(before <= line["timestamp"] <= stamps.now() and line["task_run_id"] is None for line in found)
+    assert all(before <= line["timestamp"] <= timestamps.now() and line["task_run_id"] is None for line in found)
 
 
 def test_a_batch_sent_again_counts_once(space: Workspace) -> None:
     run_id = space.run()
-    batch = [{"flow_run_id": run_id, "timestamp": stamps.now(), "name": "prefect.a", "level": "INFO",
+    batch = [{"flow_run_id": run_id, "timestamp": timestamps.now(), "name": "prefect.a", "level": "INFO",
               "message": f"line {number}"} for number in range(3)]
-    for sent in (batch, batch, [dict(batch[0], timestamp=stamps.now())]):
+    for sent in (batch, batch, [dict(batch[0], timestamp=timestamps.now())]):
         space.client.write_run_logs(sent)
     assert [line["message"] for line in lines(space, run_id)] == ["line 0", "line 1", "line 2", "line 0"]
 
@@ -74,7 +74,7 @@ def test_lines_of_a_run_that_is_gone_cost_the_others_nothing(space: Workspace) -
 def test_a_batch_of_4_mb(space: Workspace) -> None:
     run_id = space.run()
     messages = [f"{number} " + "ä" * 50_000 for number in range(40)]
-    space.client.write_run_logs([{"flow_run_id": run_id, "message": message, "timestamp": stamps.now()}
+    space.client.write_run_logs([{"flow_run_id": run_id, "message": message, "timestamp": timestamps.now()}
                                  for message in messages])
     assert [line["message"] for line in lines(space, run_id)] == messages
 

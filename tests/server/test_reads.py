@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from seeds import Row, World, stamp, uid
 
 from harness import Postgres
-from workshop_server import tables
-from workshop_server.database import of_tenant
+from workshop_server.store import tables
+from workshop_server.store.database import of_tenant
 
 OPEN = sorted(tables.RELATIONS)
 

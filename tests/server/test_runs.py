@@ -10,7 +10,7 @@ from prefect.engine.state import Paused, Queued, Resume, Retrying, Running, Sche
 from prefect.exceptions import ClientError
 from prefect.run_configs import LocalRun
 
-from workshop_server import stamps
+from workshop_server.store import timestamps
 from workspace import Workspace, plain_flow
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -25,7 +25,7 @@ def test_a_new_run(space: Workspace) -> None:
     assert (run["state"], run["version"], run["labels"], run["parameters"], run["context"]) == (
         "Scheduled", 1, [], {}, {})
     assert run["auto_scheduled"] is False and run["start_time"] is run["end_time"] is None
-    assert run["scheduled_start_time"] <= stamps.now() and "-" in run["name"]
+    assert run["scheduled_start_time"] <= timestamps.now() and "-" in run["name"]
     tasks = space.rows("task_run", "state version map_index run_count task { name }", flow_run_id=run_id)
     assert sorted(each.pop("task")["name"] for each in tasks) == ["a", "b"]
     assert all(each == {"state": "Pending", "version": 0, "map_index": -1, "run_count": 0} for each in tasks)
@@ -205,7 +205,7 @@ def test_an_agent_is_listed_and_lives_while_it_polls(space: Workspace) -> None:
     agent = space.agent("reader")
     (row,) = space.rows("agent", "id name type labels core_version last_queried", tenant_id=space.tenant)
     assert (row["name"], row["type"], row["core_version"]) == ("reader", "LocalAgent", prefect.__version__)
-    poll = {"tenant_id": space.tenant, "labels": [], "before": stamps.now()}
+    poll = {"tenant_id": space.tenant, "labels": [], "before": timestamps.now()}
     agent.graphql("mutation($input: get_runs_in_queue_input!) { get_runs_in_queue(input: $input) { flow_run_ids } }",
                   variables={"input": poll})
     assert space.read("agent", row["id"], "last_queried")["last_queried"] > row["last_queried"]

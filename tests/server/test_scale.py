@@ -7,8 +7,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from harness import Agent, RunningServer, until
-from workshop_server import tables
-from workshop_server.database import Database
+from workshop_server.store import tables
+from workshop_server.store.database import Database
 
 CHILDREN = 1000
 MOST = 5_000  # bytes by which the database may grow for one task run

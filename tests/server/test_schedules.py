@@ -14,8 +14,8 @@ from prefect.schedules import CronSchedule, IntervalSchedule, RRuleSchedule, Sch
 from prefect.schedules.clocks import CronClock, DatesClock, IntervalClock, RRuleClock
 from prefect.serialization.schedule import ScheduleSchema
 
-from workshop_server import schedules
 from workshop_server.errors import RequestError
+from workshop_server.schedules import schedules
 
 HOME = Path(__file__).resolve().parent.parent.parent
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"  # the last shifts by 30 min
@@ -200,7 +200,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_search_without_end_is_given_up(name: str) -> None:
-    program = ("import sys, json; from datetime import *; from workshop_server.schedules import upcoming;"
+    program = ("import sys, json; from datetime import *; from workshop_server.schedules.schedules import upcoming;"
                "print(upcoming(json.loads(sys.argv[1]), datetime.now(UTC), 1))")
     schedule = {"clocks": [{"type": "RRuleClock", "rrule_obj": ENDLESS[name]}]}
     ran = subprocess.run([sys.executable, "-c", program, schedules.json.dumps(schedule)], cwd=HOME, capture_output=True,
@@ -321,7 +321,7 @@ def test_every_schedule_has_words(name: str) -> None:
 
 
 def test_the_server_computes_without_prefect() -> None:
-    program = "import sys, workshop_server.services; print([m for m in sys.modules if m.split('.')[0] in " \
+    program = "import sys, workshop_server.background; print([m for m in sys.modules if m.split('.')[0] in " \
               "('prefect', 'pendulum', 'pytz', 'marshmallow')])"
     ran = subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, timeout=60)
     assert (ran.stdout, ran.stderr) == ("[]\n", "")

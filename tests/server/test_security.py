@@ -22,12 +22,12 @@ from graphql import get_introspection_query, parse
 from starlette.types import Receive, Scope, Send
 
 from harness import HOME, PATIENCE, RunningServer
-from workshop_server import connections, guard, keys
-from workshop_server.database import Database
+from workshop_server.context import Server
 from workshop_server.errors import RequestError, StartError, UnauthenticatedError
-from workshop_server.graph import cost
-from workshop_server.server import Server
+from workshop_server.graph import query_limits
+from workshop_server.http import guard, keys, uvicorn_protocol
 from workshop_server.settings import Limits, Settings
+from workshop_server.store.database import Database
 
 HELLO = json.dumps({"query": "{hello}"}).encode()
 JSON = {"Content-Type": "application/json"}
@@ -268,10 +268,10 @@ def test_packed_flow_cannot_unfold_beyond_the_limit(plain: RunningServer) -> Non
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A server that soon gives up a connection; its port."""
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(uvicorn_protocol, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(guard, "BODY_SECONDS", 0.3)
     app = guard.api(_ok, Server(Settings(limits=Limits(body=1000)), None))
-    options = connections.OPTIONS | {"timeout_keep_alive": 1}
+    options = uvicorn_protocol.OPTIONS | {"timeout_keep_alive": 1}
     running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", **options))
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=running.run, args=([listener],))
@@ -389,16 +389,16 @@ def test_quotes_without_end_are_read_once(plain: RunningServer) -> None:
     "{flow_run(where: {id: {_nin: [" + '"x" ' * 5000 + "]}}) {id}}",
 ])
 def test_what_is_usual_is_not_costly(query: str) -> None:
-    cost.check(parse(query), Limits(), {})
+    query_limits.check(parse(query), Limits(), {})
 
 
 def test_flow_in_a_mutation_is_not_costly() -> None:
-    cost.check_variables(parse("mutation($input: x) {create_flow(input: $input) {id}}"), {"x": [[]] * 100_000})
+    query_limits.check_variables(parse("mutation($input: x) {create_flow(input: $input) {id}}"), {"x": [[]] * 100_000})
 
 
 def test_bomb_is_judged_in_no_time() -> None:
     with pytest.raises(RequestError, match="fields"):
-        cost.check(parse(bomb(38)), Limits(), {})  # to count one by one, it would take hours
+        query_limits.check(parse(bomb(38)), Limits(), {})  # to count one by one, it would take hours
 
 
 # wrong keys

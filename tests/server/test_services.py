@@ -18,12 +18,14 @@ from prefect.schedules import IntervalSchedule, Schedule
 from prefect.schedules.clocks import IntervalClock
 
 from harness import Agent, RunningServer, until
-from workshop_server import flows, runs, services, stamps, states, tables
-from workshop_server.database import Database, insert_unique
+from workshop_server import background
+from workshop_server.context import Server
 from workshop_server.errors import RequestError
-from workshop_server.server import Server
+from workshop_server.runs import flows, runs, states
 from workshop_server.settings import Settings
-from workshop_server.tables import flow, flow_group, flow_run, flow_run_state, task_run, task_run_state
+from workshop_server.store import tables, timestamps
+from workshop_server.store.database import Database, insert_unique
+from workshop_server.store.tables import flow, flow_group, flow_run, flow_run_state, task_run, task_run_state
 
 HOURLY = IntervalSchedule(interval=timedelta(hours=1))
 
@@ -59,7 +61,7 @@ class Here:
                 states.set_flow_run_state(conn, None, run_id, states.make(each, each))
             for row, kind in zip(self.task_runs(run_id, conn), task_states, strict=False):
                 for each in dict.fromkeys(("Running", kind)):
-                    later = {"start_time": stamps.now(shift=3600)} if each == "Retrying" else {}
+                    later = {"start_time": timestamps.now(shift=3600)} if each == "Retrying" else {}
                     states.set_task_run_state(conn, None, row.id, states.make(each, each, **later))
             if state not in ("Scheduled", "Submitted", "Running"):
                 states.set_flow_run_state(conn, None, run_id, states.make(state, state))
@@ -68,7 +70,7 @@ class Here:
 
     def silence(self, run_id: str, seconds: float = 3600) -> None:
         """Let the last sign of life of a run lie so long ago."""
-        past = stamps.now(shift=-seconds)
+        past = timestamps.now(shift=-seconds)
         with self.write() as conn:
             conn.execute(sa.update(flow_run).where(flow_run.c.id == run_id).values(
                 state_timestamp=past, heartbeat=sa.case((flow_run.c.heartbeat.is_not(None), past))))
@@ -115,7 +117,7 @@ def twin(here: Here, database_url: str) -> Iterator[Here]:
 
 def hours_from_now(count: int) -> list[str]:
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    return [stamps.text(hour + timedelta(hours=number)) for number in range(1, count + 1)]
+    return [timestamps.text(hour + timedelta(hours=number)) for number in range(1, count + 1)]
 
 
 def at_once(*calls: Callable[[], int]) -> list[int]:
@@ -160,13 +162,13 @@ def test_a_scheduled_flow_has_its_next_ten_runs_from_registration_on(here: Here)
 
 def test_the_scheduler_makes_only_what_is_missing(here: Here) -> None:
     flow_id = here.register(schedule=HOURLY)
-    assert services.schedule_runs(here.server) == 0
+    assert background.schedule_runs(here.server) == 0
     gone = here.scheduled(flow_id)[3]
     with here.write() as conn:
         conn.execute(sa.delete(flow_run).where(flow_run.c.id == gone.id))
-    assert services.schedule_runs(here.server) == 1
+    assert background.schedule_runs(here.server) == 1
     assert [row.scheduled_start_time for row in here.scheduled(flow_id)][3] == gone.scheduled_start_time
-    assert services.schedule_runs(here.server) == 0
+    assert background.schedule_runs(here.server) == 0
 
 
 def test_the_clock_gives_parameters_and_labels(here: Here) -> None:
@@ -179,7 +181,7 @@ def test_the_clock_gives_parameters_and_labels(here: Here) -> None:
     assert [(row.parameters, row.labels) for row in found[:2]] == [({"slide": "b.svs"}, ["gpu"]),
                                                                    ({"slide": "c.svs"}, [])]
     assert found[0].scheduled_start_time == found[1].scheduled_start_time
-    assert services.schedule_runs(here.server) == 0
+    assert background.schedule_runs(here.server) == 0
 
 
 def test_the_schedule_of_the_group_goes_before_that_of_the_flow(here: Here) -> None:
@@ -192,7 +194,7 @@ def test_the_schedule_of_the_group_goes_before_that_of_the_flow(here: Here) -> N
     other = here.register("no schedule of its own")
     here.set(flow_group, here.flow_of(other).flow_group_id, schedule=here.all(sa.select(flow_group.c.schedule).where(
         flow_group.c.id == group))[0].schedule)
-    assert services.schedule_runs(here.server) == 10
+    assert background.schedule_runs(here.server) == 10
     assert len(here.scheduled(other)) == 10
 
 
@@ -203,8 +205,8 @@ def test_no_runs_for_a_flow_that_is_switched_off_archived_or_has_no_schedule(her
     with here.write() as conn:
         flows.archive(conn, None, old)
         conn.execute(sa.update(flow).where(flow.c.id == old).values(is_schedule_active=True))
-        assert [services.schedule_flow(conn, None, each) for each in (off, old, without)] == [0, 0, 0]
-    assert services.schedule_runs(here.server) == 0
+        assert [background.schedule_flow(conn, None, each) for each in (off, old, without)] == [0, 0, 0]
+    assert background.schedule_runs(here.server) == 0
     assert [row for each in (off, without) for row in here.scheduled(each)] == []
     assert {row.state for row in here.scheduled(old)} <= {"Cancelled"}
     with here.write() as conn:
@@ -215,7 +217,7 @@ def test_no_runs_for_a_flow_that_is_switched_off_archived_or_has_no_schedule(her
 def test_a_schedule_that_has_ended_makes_no_runs(here: Here) -> None:
     assert here.scheduled(here.register(schedule=IntervalSchedule(
         interval=timedelta(hours=1), end_date=datetime(2020, 1, 1)))) == []
-    assert services.schedule_runs(here.server) == 0
+    assert background.schedule_runs(here.server) == 0
 
 
 def test_a_bad_schedule_costs_one_line_and_not_the_other_flows(here: Here, caplog: pytest.LogCaptureFixture) -> None:
@@ -223,21 +225,21 @@ def test_a_bad_schedule_costs_one_line_and_not_the_other_flows(here: Here, caplo
     for each in (bad, good):
         here.set(flow, each, is_schedule_active=True)
     here.set(flow, bad, schedule={"clocks": [{"type": "SunClock"}]})
-    assert services.schedule_runs(here.server) == 10
+    assert background.schedule_runs(here.server) == 10
     assert [record.getMessage() for record in caplog.records if record.name.startswith("workshop_server")] == [
         f"schedule {bad}: RequestError: the schedule has a clock that Prefect has not: 'SunClock'"]
     with here.write() as conn, pytest.raises(RequestError, match="SunClock"):
-        services.schedule_flow(conn, None, bad)
+        background.schedule_flow(conn, None, bad)
 
 
 def test_two_servers_schedule_each_run_once(here: Here, twin: Here) -> None:
     flow_id = here.register(schedule=HOURLY, schedule_active=False)
     here.set(flow, flow_id, is_schedule_active=True)
-    made = at_once(*[lambda each=each: services.schedule_runs(each.server) for each in (here, twin, here, twin)])
+    made = at_once(*[lambda each=each: background.schedule_runs(each.server) for each in (here, twin, here, twin)])
     assert len(here.scheduled(flow_id)) == sum(made) == 10
 
 
-@pytest.mark.parametrize("work", [services.schedule_runs, services.reap_zombies, services.revive_lost_runs])
+@pytest.mark.parametrize("work", [background.schedule_runs, background.reap_zombies, background.revive_lost_runs])
 def test_a_pass_with_nothing_to_do_asks_once_and_writes_nothing(here: Here, work: Callable[[Server], int]) -> None:
     here.started(here.register(), "Success", state="Success")
     asked = []
@@ -255,7 +257,7 @@ def test_a_pass_over_schedules_that_have_their_runs_only_looks(here: Here) -> No
     asked = []
     sa.event.listen(here.server.database.engine, "before_cursor_execute",
                     lambda _conn, _cursor, statement, *_rest: asked.append(statement))
-    assert services.schedule_runs(here.server) == 0
+    assert background.schedule_runs(here.server) == 0
     assert [each.split()[0] for each in asked if each != "BEGIN"] == ["SELECT", "SELECT"]
 
 
@@ -263,12 +265,12 @@ def test_a_pass_over_schedules_that_have_their_runs_only_looks(here: Here) -> No
 
 def test_task_runs_of_a_dead_process_are_retried_or_fail(here: Here) -> None:
     run_id = here.started(here.register(retries=2), "Success", "Running", "Running")
-    assert services.reap_zombies(here.server) == 2
+    assert background.reap_zombies(here.server) == 2
     done, again, failed = here.task_runs(run_id)
     assert (done.state, done.version) == ("Success", 2)
     assert again.state == again.serialized_state["type"] == "Retrying"
     assert again.serialized_state["run_count"] == again.run_count == 1
-    assert again.state_start_time == again.serialized_state["start_time"] <= stamps.now()
+    assert again.state_start_time == again.serialized_state["start_time"] <= timestamps.now()
     assert failed.state == "Failed" and failed.end_time
     for each in (again, failed):
         assert "No heartbeat detected" in each.state_message
@@ -276,14 +278,14 @@ def test_task_runs_of_a_dead_process_are_retried_or_fail(here: Here) -> None:
             task_run_state.c.task_run_id == each.id).order_by(task_run_state.c.id))[-1]
         assert tuple(kept) == (each.version, each.state) == (2, each.state)
     assert here.run(run_id).state == "Running"
-    assert services.reap_zombies(here.server) == 0
+    assert background.reap_zombies(here.server) == 0
 
 
 def test_retries_run_out(here: Here) -> None:
     run_id = here.started(here.register(retries=2), "Success", "Running")
     for run_count, state in ((2, "Retrying"), (3, "Failed")):
         here.set(task_run, here.task_runs(run_id)[1].id, state="Running", run_count=run_count)
-        assert services.reap_zombies(here.server) == 1
+        assert background.reap_zombies(here.server) == 1
         assert here.task_runs(run_id)[1].state == state
 
 
@@ -296,7 +298,7 @@ def test_mapped_children_of_a_dead_process_each_get_their_state(here: Here) -> N
             for each in ("Running", "Success") if index < 2 else ("Running",):
                 states.set_task_run_state(conn, None, child.id, states.make(each, each))
     here.silence(run_id)
-    assert services.reap_zombies(here.server) == 3
+    assert background.reap_zombies(here.server) == 3
     found = {row.map_index: row.state for row in here.task_runs(run_id) if row.task_id == parent.task_id}
     assert found == {-1: "Mapped", 0: "Success", 1: "Success", 2: "Retrying", 3: "Retrying", 4: "Retrying"}
 
@@ -307,26 +309,26 @@ def test_a_run_that_may_live_is_left_alone(here: Here, alive: str) -> None:
     running, between = here.started(flow_id, "Running"), here.started(flow_id, "Success")
     for each in (running, between):
         if alive == "beat":
-            here.set(flow_run, each, heartbeat=stamps.now())
+            here.set(flow_run, each, heartbeat=timestamps.now())
         if alive == "started":
-            here.set(flow_run, each, state_timestamp=stamps.now(), heartbeat=None)
+            here.set(flow_run, each, state_timestamp=timestamps.now(), heartbeat=None)
     if alive == "switched off":
         with here.write() as conn:
             flows.set_setting(conn, None, flow_id, heartbeat_enabled=False)
     if alive == "group switched off":
         here.set(flow_group, here.flow_of(flow_id).flow_group_id, settings={"heartbeat_enabled": False})
-    assert services.reap_zombies(here.server) == services.revive_lost_runs(here.server) == 0
+    assert background.reap_zombies(here.server) == background.revive_lost_runs(here.server) == 0
 
 
 def test_without_any_heartbeat_the_last_state_counts(here: Here) -> None:
     run_id = here.started(here.register(), "Running")
     here.set(flow_run, run_id, heartbeat=None)
-    assert services.reap_zombies(here.server) == 1
+    assert background.reap_zombies(here.server) == 1
 
 
 def test_task_runs_left_behind_by_a_run_that_ended_fail(here: Here) -> None:
     run_id = here.started(here.register(retries=2), "Success", "Running", state="Failed")
-    assert services.reap_zombies(here.server) == 1
+    assert background.reap_zombies(here.server) == 1
     assert here.task_runs(run_id)[1].state == "Failed"
 
 
@@ -338,7 +340,7 @@ def test_a_beat_between_the_look_and_the_act_saves_the_run(here: Here, monkeypat
         with here.write() as conn:
             runs.beat(conn, None, run_id)
 
-    for work, run_id in ((services.reap_zombies, running), (services.revive_lost_runs, between)):
+    for work, run_id in ((background.reap_zombies, running), (background.revive_lost_runs, between)):
         before = here.run(run_id)
         meanwhile(here, lambda run_id=run_id: beat(run_id), monkeypatch)
         assert work(here.server) == 0
@@ -357,7 +359,7 @@ def test_a_run_that_ends_or_goes_meanwhile_is_left_alone(here: Here, monkeypatch
             conn.execute(sa.delete(flow_run).where(flow_run.c.id == gone))
 
     meanwhile(here, end, monkeypatch)
-    assert services.revive_lost_runs(here.server) == 0
+    assert background.revive_lost_runs(here.server) == 0
     assert here.run(ended).state == "Success"
     assert [record for record in caplog.records if record.name.startswith("workshop_server")] == []
 
@@ -368,29 +370,29 @@ def test_a_run_that_ends_or_goes_meanwhile_is_left_alone(here: Here, monkeypatch
 def test_a_lost_run_is_brought_back_three_times(here: Here, state: str) -> None:
     run_id = here.started(here.register(), state=state)
     for times in (1, 2, 3):
-        assert services.revive_lost_runs(here.server) == 1
+        assert background.revive_lost_runs(here.server) == 1
         run = here.run(run_id)
         assert (run.state, run.times_resurrected) == ("Scheduled", times)
-        assert run.state_start_time == run.serialized_state["start_time"] <= stamps.now()
+        assert run.state_start_time == run.serialized_state["start_time"] <= timestamps.now()
         assert f"Lazarus brings it back, {times} of at most 3 times" in run.state_message
-        assert services.revive_lost_runs(here.server) == 0
+        assert background.revive_lost_runs(here.server) == 0
         with here.write() as conn:
             for each in ["Submitted", "Running"] if state == "Running" else ["Submitted"]:
                 states.set_flow_run_state(conn, None, run_id, states.make(each, each))
         here.silence(run_id)
-    assert services.revive_lost_runs(here.server) == 1
+    assert background.revive_lost_runs(here.server) == 1
     run = here.run(run_id)
     assert (run.state, run.times_resurrected) == ("Failed", 3)
     assert "No heartbeat detected" in run.state_message and "3 times already" in run.state_message
     kept = here.all(sa.select(flow_run_state.c.state).where(flow_run_state.c.flow_run_id == run_id))
     assert [row.state for row in kept].count("Scheduled") == 4
-    assert services.revive_lost_runs(here.server) == 0
+    assert background.revive_lost_runs(here.server) == 0
 
 
 @pytest.mark.parametrize("busy", ["Running", "Retrying", "Paused", "Queued"])
 def test_a_run_whose_task_run_runs_or_waits_is_not_lost(here: Here, busy: str) -> None:
     run_id = here.started(here.register(retries=1), "Success", busy)
-    assert services.revive_lost_runs(here.server) == 0
+    assert background.revive_lost_runs(here.server) == 0
     assert here.run(run_id).state == "Running"
 
 
@@ -399,16 +401,16 @@ def test_a_run_that_an_agent_has_just_taken_from_the_queue_is_not_lost(here: Her
     waiting = here.task_runs(run_id)[1]
     with here.write() as conn:
         states.set_task_run_state(conn, None, waiting.id, states.make("Submitted", "by an agent"))
-    assert services.revive_lost_runs(here.server) == 0
-    here.set(task_run, waiting.id, state_timestamp=stamps.now(shift=-3600))
-    assert services.revive_lost_runs(here.server) == 1
+    assert background.revive_lost_runs(here.server) == 0
+    here.set(task_run, waiting.id, state_timestamp=timestamps.now(shift=-3600))
+    assert background.revive_lost_runs(here.server) == 1
 
 
 @pytest.mark.parametrize("left", ["Pending", "Submitted", "Failed", "Mapped"])
 def test_a_run_whose_task_runs_neither_run_nor_wait_is_lost(here: Here, left: str) -> None:
     run_id = here.started(here.register(), "Success")
-    here.set(task_run, here.task_runs(run_id)[1].id, state=left, state_timestamp=stamps.now(shift=-3600))
-    assert services.revive_lost_runs(here.server) == 1
+    here.set(task_run, here.task_runs(run_id)[1].id, state=left, state_timestamp=timestamps.now(shift=-3600))
+    assert background.revive_lost_runs(here.server) == 1
     assert [row.state for row in here.task_runs(run_id)] == ["Success", left, "Pending"]
 
 
@@ -417,7 +419,7 @@ def test_lazarus_can_be_switched_off(here: Here) -> None:
     run_id = here.started(flow_id)
     with here.write() as conn:
         flows.set_setting(conn, None, flow_id, lazarus_enabled=False)
-    assert services.revive_lost_runs(here.server) == 0
+    assert background.revive_lost_runs(here.server) == 0
     assert here.run(run_id).state == "Running"
 
 
@@ -426,21 +428,21 @@ def test_a_flow_without_heartbeats_is_brought_back_only_if_it_never_started(here
     running, submitted = here.started(flow_id, "Success"), here.started(flow_id, state="Submitted")
     with here.write() as conn:
         flows.set_setting(conn, None, flow_id, heartbeat_enabled=False)
-    assert services.revive_lost_runs(here.server) == 1
+    assert background.revive_lost_runs(here.server) == 1
     assert (here.run(running).state, here.run(submitted).state) == ("Running", "Scheduled")
 
 
 @pytest.mark.parametrize("state", ["Scheduled", "Success", "Failed", "Cancelled"])
 def test_a_run_that_waits_or_has_ended_is_not_lost(here: Here, state: str) -> None:
     run_id = here.started(here.register(), state=state)
-    assert services.revive_lost_runs(here.server) == 0
+    assert background.revive_lost_runs(here.server) == 0
     assert here.run(run_id).state == state
 
 
 def test_a_run_whose_process_died_while_it_was_cancelled_is_cancelled(here: Here) -> None:
     run_id = here.started(here.register(retries=1), "Success", "Running", state="Cancelling")
-    assert services.reap_zombies(here.server) == 0
-    assert services.revive_lost_runs(here.server) == 1
+    assert background.reap_zombies(here.server) == 0
+    assert background.revive_lost_runs(here.server) == 1
     assert here.run(run_id).state == "Cancelled"
     assert [row.state for row in here.task_runs(run_id)] == ["Success", "Cancelled", "Cancelled"]
 
@@ -449,8 +451,9 @@ def test_two_servers_bring_a_run_back_once(here: Here, twin: Here) -> None:
     flow_id = here.register(retries=1)
     lost, dead = here.started(flow_id, "Success"), here.started(flow_id, "Success", "Running")
     four = (here, twin, here, twin)
-    assert sorted(at_once(*[lambda each=each: services.revive_lost_runs(each.server) for each in four])) == [0, 0, 0, 1]
-    assert sorted(at_once(*[lambda each=each: services.reap_zombies(each.server) for each in four])) == [0, 0, 0, 1]
+    revived = at_once(*[lambda each=each: background.revive_lost_runs(each.server) for each in four])
+    assert sorted(revived) == [0, 0, 0, 1]
+    assert sorted(at_once(*[lambda each=each: background.reap_zombies(each.server) for each in four])) == [0, 0, 0, 1]
     assert here.run(lost).times_resurrected == 1
     assert (here.task_runs(dead)[1].state, here.task_runs(dead)[1].version) == ("Retrying", 2)
 
@@ -470,9 +473,9 @@ class Waits:
 
 
 def loop(monkeypatch: pytest.MonkeyPatch, waits: Waits, work: Callable[[Server], int], *how: float) -> None:
-    handle = object.__new__(services.Services)
+    handle = object.__new__(background.Services)
     handle._server, handle._stopped = None, waits
-    monkeypatch.setattr(services.time, "time", lambda: waits.clock)
+    monkeypatch.setattr(background.time, "time", lambda: waits.clock)
     handle._loop(work, *how)
 
 
@@ -505,7 +508,7 @@ def test_start_and_stop(here: Here) -> None:
     flow_id = here.register(schedule=HOURLY, schedule_active=False)
     here.set(flow, flow_id, is_schedule_active=True)
     before = threading.active_count()
-    running = services.start(here.server)
+    running = background.start(here.server)
     until(lambda: len(here.scheduled(flow_id)) == 10, "the first pass of the scheduler")
     running.stop()
     assert threading.active_count() == before

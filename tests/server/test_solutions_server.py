@@ -19,9 +19,9 @@ from prefect.utilities.configuration import set_temporary_config
 import pipeline
 from conftest import HOME, files, table
 from harness import Agent, RunningServer, free_port, until
-from slideqc import servers
 from slideqc.errors import CommandError
-from slideqc.planted import truncated
+from slideqc.orchestration import servers
+from slideqc.slides.awkward import truncated
 
 SERIAL, MAPPED = "solutions/pipeline_prefect_server.py", "solutions/pipeline_prefect_parallel_server.py"
 both = pytest.mark.parametrize("script", [SERIAL, MAPPED])

@@ -14,9 +14,11 @@ import rows
 import sqlalchemy as sa
 
 from harness import RunningServer
-from workshop_server import keys, stamps, states, tables
-from workshop_server.database import Database
-from workshop_server.ui import page as ui_page
+from workshop_server.http import keys
+from workshop_server.runs import states
+from workshop_server.store import tables, timestamps
+from workshop_server.store.database import Database
+from workshop_server.ui import visits as ui_page
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -320,7 +322,7 @@ def test_cancel_restart_and_delete_a_run(site: Site, page: object) -> None:
     page.goto(site.run(run_id))
     page.get_by_role("button", name="Start now").click()
     expect(page.get_by_role("status").first).to_contain_text("may start now")
-    assert site.row(tables.flow_run, run_id).scheduled_start_time <= stamps.now()
+    assert site.row(tables.flow_run, run_id).scheduled_start_time <= timestamps.now()
     page.get_by_text("Cancel …").click()
     page.get_by_role("button", name="Cancel the run").click()
     expect(page.locator(".big")).to_have_text("Cancelled")
@@ -381,14 +383,14 @@ def test_messages_are_read_and_deleted_and_lead_to_their_runs(site: Site, page: 
     with site.database.write() as conn:
         conn.execute(sa.update(tables.message).values(read=True))
         message = rows.put(conn, tables.message, tenant_id=site.ids["tenant"], type="CLOUD_HOOK", text="the first",
-                           content={"flow_run_id": site.ids["done"], "state": "Success"}, created=stamps.now())
+                           content={"flow_run_id": site.ids["done"], "state": "Success"}, created=timestamps.now())
     page.goto(f"{site.url}/default")
     expect(page.get_by_role("link", name="Messages 1 not read")).to_be_visible()
     page.get_by_role("link", name="Messages").click()
     expect(page.locator(".messages li").first).to_contain_text("new the first")
     with site.database.write() as conn:
         rows.put(conn, tables.message, tenant_id=site.ids["tenant"], type="CLOUD_HOOK", text="of a run that is gone",
-                 content={"flow_run_id": tables.new_id(), "state": "Failed"}, created=stamps.now())
+                 content={"flow_run_id": tables.new_id(), "state": "Failed"}, created=timestamps.now())
     expect(page.locator(".messages li").first).to_contain_text("of a run that is gone")  # it comes by itself
     expect(page.locator(".messages li").first).to_contain_text("The run is deleted.")
     mine = page.locator(f"#m-{message}")
@@ -483,7 +485,7 @@ def test_page_follows_the_run_and_keeps_what_the_reader_does(site: Site, page: o
     page.evaluate("window.same = true; scrollTo(0, 100)")
     place = "document.activeElement.getBoundingClientRect().top"
     before = page.evaluate(place)
-    site.change(tables.flow_run, run_id, state="Success", state_message="All done.", end_time=stamps.now())
+    site.change(tables.flow_run, run_id, state="Success", state_message="All done.", end_time=timestamps.now())
     expect(page.locator(".big")).to_have_text("Success")
     expect(page).to_have_title(re.compile("^Success"))
     assert page.evaluate("window.same && scrollY > 50") and page.evaluate(place) == pytest.approx(before, abs=80)
@@ -771,7 +773,7 @@ def test_another_site_cannot_press_the_buttons(site: Site, page: object) -> None
     ("0 0 * * 7", "every Sunday at 00:00"), ("0 0 1 */2 *", "cron 0 0 1 */2 *"), ("0 0 * * 1,3", "cron 0 0 * * 1,3"),
     ("0,30 * * * *", "cron 0,30 * * * *"), ("0 8-10 * * *", "cron 0 8-10 * * *")])
 def test_common_crons_in_words(expression: str, said: str) -> None:
-    from workshop_server.ui.texts import crons_in_words
+    from workshop_server.ui.safe_text import crons_in_words
     assert crons_in_words(f"cron {expression} (UTC), on weekdays") == f"{said} (UTC), on weekdays"
     assert crons_in_words(f"every day; cron {expression}") == f"every day; {said}"
 
@@ -779,7 +781,7 @@ def test_common_crons_in_words(expression: str, said: str) -> None:
 def test_ticks_fall_on_round_times() -> None:
     from datetime import UTC, datetime
 
-    from workshop_server.ui.when import ticks
+    from workshop_server.ui.reader_times import ticks
     start = datetime(2026, 11, 22, 14, 17, 35, 500_000, UTC)
     assert [words for _, words in ticks(start, 50, UTC)] == [
         "14:17:40", "14:17:50", "14:18:00", "14:18:10", "14:18:20"]

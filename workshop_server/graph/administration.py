@@ -3,13 +3,14 @@
 import sqlalchemy as sa
 from graphql import GraphQLNonNull
 
-from workshop_server import flows, schedules
-from workshop_server.database import delete, owned, update
+from workshop_server.context import Caller
 from workshop_server.errors import RequestError
 from workshop_server.graph.fields import ID, NEEDED_ID, NEEDED_TEXT, OBJECTS, STRINGS, TEXT, Fields, home_of, mutation
 from workshop_server.graph.scalars import JSONB, UUID
-from workshop_server.server import Caller
-from workshop_server.tables import agent, agent_config, flow, flow_group, flow_run, project, tenant
+from workshop_server.runs import flows
+from workshop_server.schedules import schedules
+from workshop_server.store.database import delete, owned, update
+from workshop_server.store.tables import agent, agent_config, flow, flow_group, flow_run, project, tenant
 
 FIELDS: Fields = {}
 

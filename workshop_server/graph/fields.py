@@ -20,9 +20,9 @@ from graphql import (
     GraphQLString,
 )
 
+from workshop_server.context import Caller
 from workshop_server.graph.scalars import JSONB, UUID
-from workshop_server.server import Caller
-from workshop_server.tables import tenant
+from workshop_server.store.tables import tenant
 
 Act = Callable[..., dict | None]
 Fields = dict[str, GraphQLField]

@@ -3,12 +3,12 @@
 import sqlalchemy as sa
 from graphql import GraphQLEnumType, GraphQLNonNull
 
-from workshop_server import hooks
-from workshop_server.database import delete, update
+from workshop_server.context import Caller
 from workshop_server.graph.fields import ID, NEEDED_ID, STRINGS, TEXT, Fields, home_of, mutation
 from workshop_server.graph.scalars import JSONB, UUID
-from workshop_server.server import Caller
-from workshop_server.tables import cloud_hook, message
+from workshop_server.hooks import hooks
+from workshop_server.store.database import delete, update
+from workshop_server.store.tables import cloud_hook, message
 
 FIELDS: Fields = {}
 TYPE = GraphQLEnumType("cloud_hook_type", {name: name for name in (

@@ -11,7 +11,7 @@ from workshop_server.errors import RequestError
 from workshop_server.graph import scalars, sql
 from workshop_server.graph.selection import Branch, Leaf, Level
 from workshop_server.settings import Limits
-from workshop_server.tables import OWNER, RELATIONS, tenant
+from workshop_server.store.tables import OWNER, RELATIONS, tenant
 
 Answer = dict[str, object]
 

@@ -3,8 +3,7 @@
 import sqlalchemy as sa
 from graphql import GraphQLBoolean, GraphQLList, GraphQLNonNull
 
-from workshop_server import flows, logs, queue, runs, stamps, states
-from workshop_server.database import delete, insert_unique
+from workshop_server.context import Caller
 from workshop_server.errors import RequestError
 from workshop_server.graph.fields import (
     ID,
@@ -20,8 +19,10 @@ from workshop_server.graph.fields import (
     payload,
 )
 from workshop_server.graph.scalars import JSONB, TIMESTAMPTZ, UUID
-from workshop_server.server import Caller
-from workshop_server.tables import flow_run, project, task_run, task_run_artifact, tenant
+from workshop_server.runs import flows, logs, queue, runs, states
+from workshop_server.store import timestamps
+from workshop_server.store.database import delete, insert_unique
+from workshop_server.store.tables import flow_run, project, task_run, task_run_artifact, tenant
 
 FIELDS: Fields = {}
 STATE = payload("set_state_element", id=UUID, status=TEXT, message=TEXT)
@@ -115,7 +116,7 @@ def get_runs_in_queue(conn: sa.Connection, caller: Caller, before: str | None, l
                       tenant_id: str | None) -> dict:
     """The flow runs that an agent with these labels may take now."""
     queue.seen(conn, caller.tenant, caller.agent_id)
-    return {"flow_run_ids": queue.runs_for(conn, caller.tenant or tenant_id, labels or [], before or stamps.now(),
+    return {"flow_run_ids": queue.runs_for(conn, caller.tenant or tenant_id, labels or [], before or timestamps.now(),
                                            caller.server.settings.limits.queued)}
 
 

@@ -24,11 +24,11 @@ from graphql import (
     GraphQLString,
 )
 
+from workshop_server.context import Caller
 from workshop_server.graph import scalars, sql
 from workshop_server.graph.loading import Answer, Loader
 from workshop_server.graph.selection import AGGREGATE, Branch, Selection
-from workshop_server.server import Caller
-from workshop_server.tables import RELATIONS, metadata
+from workshop_server.store.tables import RELATIONS, metadata
 
 Resolver = Callable[..., "Finished"]
 ORDER_BY = GraphQLEnumType("order_by", {name: name for name in sql.DIRECTIONS})

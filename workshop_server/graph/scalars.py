@@ -8,9 +8,9 @@ from functools import cache
 import sqlalchemy as sa
 from graphql import GraphQLBoolean, GraphQLError, GraphQLInt, GraphQLScalarType, GraphQLString
 
-from workshop_server import stamps
 from workshop_server.errors import RequestError
-from workshop_server.tables import Stamp, Uuid
+from workshop_server.store import timestamps
+from workshop_server.store.tables import Stamp, Uuid
 
 _PLAIN_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -29,7 +29,7 @@ def _uuid(value: object) -> str:
 
 def _timestamptz(value: object) -> str:
     try:
-        return stamps.clean(value)
+        return timestamps.clean(value)
     except RequestError as error:
         raise GraphQLError(str(error)) from None
 

@@ -15,15 +15,15 @@ from graphql import (
     execute_sync,
 )
 
-from workshop_server import cloud, states
-from workshop_server.database import of_tenant, owned
+from workshop_server.context import Caller
 from workshop_server.errors import RequestError
-from workshop_server.graph import administration, hooks, mutations, reads
-from workshop_server.graph.documents import Documents
-from workshop_server.graph.documents import InvalidQueryError as InvalidQueryError  # which callers of `execute` catch
+from workshop_server.graph import administration, cloud, hooks, mutations, reads
 from workshop_server.graph.fields import NEEDED_ID, TEXT, payload
-from workshop_server.server import Caller
-from workshop_server.tables import task_run
+from workshop_server.graph.query_cache import Documents
+from workshop_server.graph.query_cache import InvalidQueryError as InvalidQueryError  # which callers of `execute` catch
+from workshop_server.runs import states
+from workshop_server.store.database import of_tenant, owned
+from workshop_server.store.tables import task_run
 
 logger = logging.getLogger("workshop_server")
 

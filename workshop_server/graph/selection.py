@@ -22,7 +22,7 @@ from graphql import (
 
 from workshop_server.errors import RequestError
 from workshop_server.graph.sql import Aggregate, Arguments
-from workshop_server.tables import RELATIONS, Relation
+from workshop_server.store.tables import RELATIONS, Relation
 
 NOTHING = Arguments()
 AGGREGATE = "_aggregate"

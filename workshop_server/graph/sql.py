@@ -14,7 +14,7 @@ from graphql import GraphQLBoolean, GraphQLInt
 
 from workshop_server.errors import RequestError
 from workshop_server.graph import scalars
-from workshop_server.tables import RELATIONS, Relation
+from workshop_server.store.tables import RELATIONS, Relation
 
 COMPARISONS = {"_eq": "=", "_neq": "<>", "_gt": ">", "_gte": ">=", "_lt": "<", "_lte": "<="}
 PATTERNS = {"_like": "", "_ilike": "", "_nlike": "NOT ", "_nilike": "NOT "}

@@ -10,10 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from workshop_server import database, flows, hooks, runs, stamps, tables
 from workshop_server.errors import NotFoundError, RequestError
-from workshop_server.ui import page, pages, queries, run_form, waiting
-from workshop_server.ui.page import Visit, go
+from workshop_server.hooks import hooks
+from workshop_server.runs import flows, runs
+from workshop_server.store import database, tables, timestamps
+from workshop_server.ui import pages, queries, run_form, visits, waiting
+from workshop_server.ui.visits import Visit, go
 
 Form = Mapping[str, str]
 Do = Callable[[Visit, Form], Response]
@@ -31,11 +33,11 @@ def action(do: Do) -> Callable:
 def _act(do: Do, request: Request, form: Form) -> Response:
     try:
         with request.app.state.server.database.write() as conn:
-            return do(page.visit(request, conn), form)
+            return do(visits.visit(request, conn), form)
     except NotFoundError:
         raise
     except RequestError as error:
-        return go(page.local_path(form.get("back")), str(error), is_problem=True)
+        return go(visits.local_path(form.get("back")), str(error), is_problem=True)
 
 
 def run_flow(visit: Visit, form: Form) -> Response:
@@ -51,7 +53,7 @@ def run_flow(visit: Visit, form: Form) -> Response:
             return go(visit.url("flow-run", run_id), "The run is in the queue: an agent will take it.")
         except RequestError as error:
             sent.errors["form"] = str(error)
-    return page.answer(visit, "flow.html", pages.flow, status=HTTPStatus.UNPROCESSABLE_ENTITY, errors=sent.errors,
+    return visits.answer(visit, "flow.html", pages.flow, status=HTTPStatus.UNPROCESSABLE_ENTITY, errors=sent.errors,
                        sent=form)
 
 
@@ -60,13 +62,13 @@ def set_schedule(visit: Visit, form: Form) -> Response:
     active = form.get("active") == "on"
     flows.set_schedule_active(visit.conn, visit.allowed, form.get("flow_id", ""), active)
     said = "The schedule is on." if active else "The schedule is off, and the runs that it had planned are gone."
-    return go(page.local_path(form.get("back")), said)
+    return go(visits.local_path(form.get("back")), said)
 
 
 def archive(visit: Visit, form: Form) -> Response:
     """Put a version of a flow aside."""
     flows.archive(visit.conn, visit.allowed, form.get("flow_id", ""))
-    return go(page.local_path(form.get("back")), "The version is archived: its runs stay, and it makes no new ones.")
+    return go(visits.local_path(form.get("back")), "The version is archived: its runs stay, and it makes no new ones.")
 
 
 def delete_version(visit: Visit, form: Form) -> Response:
@@ -121,7 +123,7 @@ def remove_stale_agents(visit: Visit, _: Form) -> Response:
     agent = tables.agent
     last = sa.func.coalesce(agent.c.last_queried, agent.c.created)
     gone = visit.conn.execute(sa.delete(agent).where(agent.c.tenant_id == visit.tenant.id,
-                                                     last < stamps.now(shift=-waiting.STALE))).rowcount
+                                                     last < timestamps.now(shift=-waiting.STALE))).rowcount
     return go(visit.url("agents"), f"{gone} agent{'s are' if gone != 1 else ' is'} removed from the list.")
 
 
@@ -130,16 +132,16 @@ def read_messages(visit: Visit, form: Form) -> Response:
     table, message_id = tables.message, form.get("message_id")
     if message_id:
         database.update(visit.conn, table, message_id, visit.tenant.id, read=form.get("read") == "on")
-        return go(page.local_path(form.get("back")))
+        return go(visits.local_path(form.get("back")))
     mine = sa.and_(table.c.tenant_id == visit.tenant.id, table.c.read.is_(False))
     visit.conn.execute(sa.update(table).where(mine).values(read=True))
-    return go(page.local_path(form.get("back")), "All messages are marked as read.")
+    return go(visits.local_path(form.get("back")), "All messages are marked as read.")
 
 
 def delete_message(visit: Visit, form: Form) -> Response:
     """Delete a message."""
     database.delete(visit.conn, tables.message, form.get("message_id", ""), visit.tenant.id)
-    return go(page.local_path(form.get("back")), "The message is deleted.")
+    return go(visits.local_path(form.get("back")), "The message is deleted.")
 
 
 def create_hook(visit: Visit, form: Form) -> Response:

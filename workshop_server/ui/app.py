@@ -12,11 +12,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workshop_server import api
+from workshop_server.context import Caller, Server
 from workshop_server.errors import NotFoundError, RequestError
 from workshop_server.graph import schema
-from workshop_server.server import Caller, Server
-from workshop_server.ui import actions, login, page, pages, queries, run_pages
+from workshop_server.http import api
+from workshop_server.ui import actions, login, pages, queries, run_pages, visits
 from workshop_server.ui.sessions import Sessions
 
 OPEN = ("/login", "/health")  # what may be seen without a key, beside /static; a tenant's name may begin like them
@@ -29,7 +29,7 @@ def create(server: Server) -> ASGIApp:
             Route("/", first_page), Route("/health", health), Route("/graphql", graphql, methods=["POST"]),
             Route("/login", login.form), Route("/login", login.enter, methods=["POST"]),
             Route("/logout", login.leave, methods=["POST"]),
-            Mount("/static", StaticFiles(directory=page.HOME / "static")),
+            Mount("/static", StaticFiles(directory=visits.HOME / "static")),
             *pages.ROUTES, *run_pages.ROUTES, *actions.ROUTES,
         ],
         middleware=[Middleware(Freshness), Middleware(Keys, server=server)],
@@ -67,7 +67,7 @@ class Keys:
         request = Request(scope)
         request.state.tenant = None
         if self.server.keys is not None:
-            key = scope["app"].state.sessions.key(page.token(request))
+            key = scope["app"].state.sessions.key(visits.token(request))
             request.state.tenant = key and self.server.keys.tenant(key)  # a key may be taken back meanwhile
             if request.state.tenant is None and scope["path"] not in OPEN and not scope["path"].startswith("/static/"):
                 await _log_in_first(request)(scope, receive, send)
@@ -76,9 +76,9 @@ class Keys:
 
 
 def _log_in_first(request: Request) -> Response:
-    if request.method != "GET" or page.PART in request.headers:
+    if request.method != "GET" or visits.PART in request.headers:
         return PlainTextResponse("log in first", HTTPStatus.UNAUTHORIZED)
-    return RedirectResponse(f"/login?next={page.quote(request.url.path)}", HTTPStatus.SEE_OTHER)
+    return RedirectResponse(f"/login?next={visits.quote(request.url.path)}", HTTPStatus.SEE_OTHER)
 
 
 def first_page(request: Request) -> Response:
@@ -87,7 +87,7 @@ def first_page(request: Request) -> Response:
         tenants = queries.tenants(conn, request.state.tenant)
     if not tenants:
         raise NotFoundError("a tenant: not found")
-    return RedirectResponse("/" + page.quote(tenants[0].slug, safe=""))
+    return RedirectResponse("/" + visits.quote(tenants[0].slug, safe=""))
 
 
 def health(_: Request) -> Response:
@@ -119,20 +119,20 @@ def _execute(request: Request, query: str, variables: dict | None) -> dict:
 def not_found(request: Request, error: Exception) -> Response:
     """A page that says so; other errors of HTTP likewise."""
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
-    if page.PART in request.headers:
+    if visits.PART in request.headers:
         return PlainTextResponse(HTTPStatus(status).phrase, status)
     said = (f"{str(error).capitalize()}: it was deleted, or it belongs to somebody else." if isinstance(
         error, NotFoundError) else "There is no such page.") if status == HTTPStatus.NOT_FOUND else ""
-    return page.html(request, "problem.html", {"title": HTTPStatus(status).phrase, "said": said}, status)
+    return visits.html(request, "problem.html", {"title": HTTPStatus(status).phrase, "said": said}, status)
 
 
 def refused(request: Request, error: Exception) -> Response:
     """A request that cannot be done, in the words of its error."""
-    return page.html(request, "problem.html", {"title": "That cannot be done", "said": str(error)},
+    return visits.html(request, "problem.html", {"title": "That cannot be done", "said": str(error)},
                      HTTPStatus.BAD_REQUEST)
 
 
 def broken(request: Request, _: Exception) -> Response:
     """A fault of the server's own; its details are in the server's terminal."""
-    return page.html(request, "problem.html", {
+    return visits.html(request, "problem.html", {
         "title": "Something broke", "said": "The server's terminal tells what."}, HTTPStatus.INTERNAL_SERVER_ERROR)

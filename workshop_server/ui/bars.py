@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from workshop_server.ui import when
+from workshop_server.ui import reader_times
 
 LEAST = 12  # percent of the height, so that a short run can be seen and pointed at
 
@@ -21,7 +21,7 @@ class Bar:
     seconds: float | None
 
 
-def of_runs(runs: list[sa.Row], clock: when.Clock) -> list[Bar]:
+def of_runs(runs: list[sa.Row], clock: reader_times.Clock) -> list[Bar]:
     """Bars for runs that come newest first; the newest stands to the right."""
     seconds = [clock.lasted(run.start_time, run.end_time) for run in runs]
     longest = max((each for each in seconds if each), default=0)

@@ -7,20 +7,20 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from workshop_server.errors import UnauthenticatedError
-from workshop_server.ui import page, sessions
+from workshop_server.ui import sessions, visits
 
 
 def form(request: Request) -> Response:
     """The page that asks for the key."""
     if request.app.state.server.keys is None or request.state.tenant is not None:
         return RedirectResponse("/")
-    return _asking(request, page.local_path(request.query_params.get("next")))
+    return _asking(request, visits.local_path(request.query_params.get("next")))
 
 
 async def enter(request: Request) -> Response:
     """Open a session for the tenant of the key, and go where the visitor wanted to."""
     sent = await request.form()
-    key, wanted = str(sent.get("key", "")).strip(), page.local_path(str(sent.get("next", "")))
+    key, wanted = str(sent.get("key", "")).strip(), visits.local_path(str(sent.get("next", "")))
     server = request.app.state.server
     if server.keys is None:
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
@@ -37,11 +37,11 @@ async def enter(request: Request) -> Response:
 
 def leave(request: Request) -> Response:
     """End the session."""
-    request.app.state.sessions.close(page.token(request))
+    request.app.state.sessions.close(visits.token(request))
     response = RedirectResponse("/", HTTPStatus.SEE_OTHER)
     response.delete_cookie(sessions.COOKIE, path="/")
     return response
 
 
 def _asking(request: Request, wanted: str, problem: str = "", status: int = HTTPStatus.OK) -> Response:
-    return page.html(request, "login.html", {"next": wanted, "problem": problem}, status)
+    return visits.html(request, "login.html", {"next": wanted, "problem": problem}, status)

@@ -6,12 +6,12 @@ from uuid import uuid4
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from workshop_server import schedules
 from workshop_server.errors import NotFoundError
-from workshop_server.tables import FINISHED
-from workshop_server.ui import bars, queries, run_form, run_queries, schematic, texts, waiting
-from workshop_server.ui.page import Visit, shown
+from workshop_server.schedules import schedules
+from workshop_server.store.tables import FINISHED
+from workshop_server.ui import bars, queries, run_form, run_queries, safe_text, schematic, waiting
 from workshop_server.ui.queries import ROWS
+from workshop_server.ui.visits import Visit, shown
 
 FLOW_TABS = ("overview", "runs", "schematic", "versions", "run")
 EACH = 24  # bars beside a flow of the dashboard
@@ -58,7 +58,7 @@ def flow(visit: Visit) -> dict | Response:
     return {
         "group": group, "flow": one, "chosen": chosen, "versions": versions, "tab": tab, "counts": counts,
         "newest": versions[0], "project_name": one.project_name, "tabs": FLOW_TABS,
-        "schedule": texts.crons_in_words(schedules.in_words(schedule)) if schedule else "",
+        "schedule": safe_text.crons_in_words(schedules.in_words(schedule)) if schedule else "",
         "every": 3 if _is_busy(counts) else 5, **_FLOW_TAB[tab](visit, group, one, bool(chosen)),
     }
 

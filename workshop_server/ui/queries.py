@@ -2,9 +2,9 @@
 
 import sqlalchemy as sa
 
-from workshop_server import stamps
 from workshop_server.errors import NotFoundError
-from workshop_server.tables import (
+from workshop_server.store import timestamps
+from workshop_server.store.tables import (
     WAITING,
     agent,
     cloud_hook,
@@ -99,7 +99,7 @@ def structure(conn: sa.Connection, flow_id: str) -> tuple[list[sa.Row], list[sa.
 def runs(conn: sa.Connection, tenant_id: str, *, project_id: str | None = None, group_id: str | None = None,
          flow_id: str | None = None, states: tuple[str, ...] = (), limit: int = BARS, page: int = 0) -> list[sa.Row]:
     """Flow runs whose time has come, the newest first, and one more than `limit` where there are more."""
-    due = (flow_run.c.state != "Scheduled") | (flow_run.c.scheduled_start_time <= stamps.now())
+    due = (flow_run.c.state != "Scheduled") | (flow_run.c.scheduled_start_time <= timestamps.now())
     statement = _of(RUNS, tenant_id, project_id, group_id, flow_id).where(due)
     if states:
         statement = statement.where(flow_run.c.state.in_(states))
@@ -111,7 +111,7 @@ def runs_by_group(conn: sa.Connection, tenant_id: str, group_ids: list[str], eac
     """The last runs of each flow, the newest first."""
     newest = sa.func.coalesce(flow_run.c.start_time, flow_run.c.scheduled_start_time).desc()
     rank = sa.func.row_number().over(partition_by=flow.c.flow_group_id, order_by=newest)
-    due = (flow_run.c.state != "Scheduled") | (flow_run.c.scheduled_start_time <= stamps.now())
+    due = (flow_run.c.state != "Scheduled") | (flow_run.c.scheduled_start_time <= timestamps.now())
     ranked = (sa.select(flow_run.c.id, rank.label("rank")).join_from(flow_run, flow)
               .where(flow_run.c.tenant_id == tenant_id, flow.c.flow_group_id.in_(group_ids), due).subquery())
     found: dict[str, list[sa.Row]] = {group_id: [] for group_id in group_ids}
@@ -124,7 +124,7 @@ def runs_by_group(conn: sa.Connection, tenant_id: str, group_ids: list[str], eac
 def counts(conn: sa.Connection, tenant_id: str, *, project_id: str | None = None, group_id: str | None = None,
            flow_id: str | None = None) -> dict[str, int]:
     """Flow runs whose time has come, by state, the most frequent first."""
-    due = (flow_run.c.state != "Scheduled") | (flow_run.c.scheduled_start_time <= stamps.now())
+    due = (flow_run.c.state != "Scheduled") | (flow_run.c.scheduled_start_time <= timestamps.now())
     statement = sa.select(flow_run.c.state, sa.func.count()).join_from(flow_run, flow).join(project)
     statement = _of(statement, tenant_id, project_id, group_id, flow_id).where(due)
     rows = conn.execute(statement.group_by(flow_run.c.state).order_by(sa.func.count().desc(), flow_run.c.state))

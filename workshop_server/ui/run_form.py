@@ -7,7 +7,7 @@ from datetime import datetime, tzinfo
 
 import sqlalchemy as sa
 
-from workshop_server import stamps
+from workshop_server.store import timestamps
 
 PREFIX = "parameter:"
 
@@ -104,7 +104,8 @@ def _read_context(text: str, sent: Sent) -> None:
 def _read_start(text: str, zone: tzinfo | None, sent: Sent) -> None:
     try:
         local = datetime.fromisoformat(text)
-        sent.wanted["scheduled_start_time"] = stamps.text(local.replace(tzinfo=zone) if zone else local.astimezone())
+        at = local.replace(tzinfo=zone) if zone else local.astimezone()
+        sent.wanted["scheduled_start_time"] = timestamps.text(at)
     except (ValueError, OverflowError):
         sent.errors["start"] = "not a date and time"
 

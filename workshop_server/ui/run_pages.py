@@ -6,11 +6,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from workshop_server.tables import FINISHED, WAITING, flow_run_state, task_run_state
-from workshop_server.ui import page, pages, queries, run_queries, texts, timeline, waiting
-from workshop_server.ui.page import Visit, shown
+from workshop_server.store.tables import FINISHED, WAITING, flow_run_state, task_run_state
+from workshop_server.ui import pages, queries, run_queries, safe_text, timeline, visits, waiting
 from workshop_server.ui.queries import ROWS
 from workshop_server.ui.run_queries import LEVELS, LINES, Filter
+from workshop_server.ui.visits import Visit, shown
 
 RUN_TABS = ("timeline", "schematic", "logs", "tasks", "parameters", "artifacts")
 OVERLAP = 200  # lines that are asked for again: where transactions overlap, a lower id may become visible later
@@ -111,20 +111,20 @@ def task_run(visit: Visit) -> dict | Response:
 def lines(request: Request) -> Response:
     """The lines of a log that came after one of them, as rows to add to those of a page."""
     with request.app.state.server.database.read() as conn:
-        visit = page.visit(request, conn)
+        visit = visits.visit(request, conn)
         run = run_queries.run(conn, request.path_params["id"], visit.allowed)
         last = run_queries.last_line(conn, run.id)
         after = visit.number("after")
         found = run_queries.lines(conn, run.id, _filter(visit), after=max(0, after - OVERLAP)) if last > after else []
         reached = found[-1].id if len(found) == LINES else last
-        return page.html(request, "lines.html", {"lines": found, "reached": reached, "clock": visit.clock,
+        return visits.html(request, "lines.html", {"lines": found, "reached": reached, "clock": visit.clock,
                                                  "url": visit.url})
 
 
 def log_file(request: Request) -> Response:
     """The whole log as a text file."""
     with request.app.state.server.database.read() as conn:
-        visit = page.visit(request, conn)
+        visit = visits.visit(request, conn)
         run = run_queries.run(conn, request.path_params["id"], visit.allowed)
     name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_") else "_"
                    for letter in run.name or "run")
@@ -135,7 +135,7 @@ def log_file(request: Request) -> Response:
 def _text(visit: Visit, run_id: str) -> Iterator[str]:
     with visit.server.database.read(in_parts=True) as conn:
         for line in run_queries.all_lines(conn, run_id, _filter(visit)):
-            text = f"{line.timestamp} {line.level or '':8} {line.name or ''} | {texts.plain(line.message)}\n"
+            text = f"{line.timestamp} {line.level or '':8} {line.name or ''} | {safe_text.plain(line.message)}\n"
             yield text.encode("utf-8", "replace").decode()
 
 

@@ -4,9 +4,20 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from workshop_server import tables
 from workshop_server.errors import NotFoundError
-from workshop_server.tables import agent, edge, flow, flow_run, log, project, task, task_run, task_run_artifact, tenant
+from workshop_server.store import tables
+from workshop_server.store.tables import (
+    agent,
+    edge,
+    flow,
+    flow_run,
+    log,
+    project,
+    task,
+    task_run,
+    task_run_artifact,
+    tenant,
+)
 from workshop_server.ui.queries import ROWS
 
 LINES = 300  # of a log that one page begins with

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from workshop_server import stamps
-from workshop_server.tables import FINISHED
-from workshop_server.ui import when
+from workshop_server.store import timestamps
+from workshop_server.store.tables import FINISHED
+from workshop_server.ui import reader_times
 from workshop_server.ui.run_queries import Children
 
 LEAST = 0.4  # percent that a bar takes up at least, so that it can be seen and pointed at
@@ -62,14 +62,15 @@ def share(states: dict[str, int], x: float = 0.0, width: float = 100.0) -> list[
     return segments
 
 
-def of_run(flow_run: sa.Row, parents: list[sa.Row], children: dict[str, Children], clock: when.Clock) -> Timeline:
+def of_run(flow_run: sa.Row, parents: list[sa.Row], children: dict[str, Children],
+           clock: reader_times.Clock) -> Timeline:
     """The timeline of a flow run, whose right edge is now where the run has not ended."""
     spans = {run.id: span(run, children.get(run.task_id)) for run in parents}
     is_live = flow_run.state not in FINISHED and any(start for start, _ in spans.values())
     starts = [start for start, _ in spans.values() if start] + ([flow_run.start_time] if flow_run.start_time else [])
     ends = [end for _, end in spans.values() if end] + ([flow_run.end_time] if flow_run.end_time else [])
-    first = stamps.moment(min(starts)) if starts else clock.now
-    last = clock.now if is_live or not ends else stamps.moment(max(ends))
+    first = timestamps.moment(min(starts)) if starts else clock.now
+    last = clock.now if is_live or not ends else timestamps.moment(max(ends))
     seconds = max((last - first).total_seconds(), 0.1)
 
     rows = []
@@ -80,15 +81,16 @@ def of_run(flow_run: sa.Row, parents: list[sa.Row], children: dict[str, Children
             rows.append(Row(run, [], None, False, them))
             continue
         live = end is None
-        x = 100 * (stamps.moment(start) - first).total_seconds() / seconds
-        until = (stamps.moment(end) if end else last)
-        width = max(100 * (until - stamps.moment(start)).total_seconds() / seconds, LEAST)
+        x = 100 * (timestamps.moment(start) - first).total_seconds() / seconds
+        until = (timestamps.moment(end) if end else last)
+        width = max(100 * (until - timestamps.moment(start)).total_seconds() / seconds, LEAST)
         x = min(x, 100 - width) if width < 100 else 0.0
         states = them.states if them else {run.state or "Pending": 1}
-        rows.append(Row(run, share(states, x, min(width, 100.0)), (until - stamps.moment(start)).total_seconds(), live,
-                        them))
+        seconds_of_row = (until - timestamps.moment(start)).total_seconds()
+        rows.append(Row(run, share(states, x, min(width, 100.0)), seconds_of_row, live, them))
     rows.sort(key=lambda row: (not row.segments, spans[row.run.id][0] or "", row.run.slug))
-    ticks = [(round(100 * at, 3), words) for at, words in when.ticks(first, seconds, clock.zone)] if starts else []
+    marks = reader_times.ticks(first, seconds, clock.zone) if starts else []
+    ticks = [(round(100 * at, 3), words) for at, words in marks]
     return Timeline(rows, ticks, seconds, is_live)
 
 

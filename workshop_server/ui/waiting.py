@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from workshop_server.ui import when
+from workshop_server.ui import reader_times
 
 PATIENCE = 20   # seconds after its time before a run counts as late: an agent asks every 10 s
 HEALTHY = 60    # seconds since its last word, within which an agent counts as alive
@@ -10,16 +10,16 @@ STALE = 24 * 3600  # seconds without a word, after which agents can be removed a
 START = "prefect agent local start"
 
 
-def is_alive(agent: sa.Row, clock: when.Clock) -> bool:
+def is_alive(agent: sa.Row, clock: reader_times.Clock) -> bool:
     return bool(agent.last_queried) and clock.since(agent.last_queried) < HEALTHY
 
 
-def is_late(run: sa.Row, clock: when.Clock) -> bool:
+def is_late(run: sa.Row, clock: reader_times.Clock) -> bool:
     """Should an agent have taken the run by now?"""
     return clock.since(run.scheduled_start_time) > PATIENCE
 
 
-def reason(labels: list[str], agents: list[sa.Row], clock: when.Clock) -> tuple[str, str]:
+def reason(labels: list[str], agents: list[sa.Row], clock: reader_times.Clock) -> tuple[str, str]:
     """What the run waits for, and the command that helps, "" where none is needed."""
     alive = [agent for agent in agents if is_alive(agent, clock)]
     wanted = set(labels or [])

@@ -1,0 +1,27 @@
+"""Did two runs leave the same files, byte for byte? `run.json` alone may differ: it says when and how a run went."""
+
+import hashlib
+from pathlib import Path
+
+from slideqc.output.results import TABLES
+
+
+def fingerprint(output: Path) -> dict[str, str]:
+    """The sha256 of each file of an output folder but `run.json`, by name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in output.iterdir() if path.name != "run.json"}
+
+
+def first_difference(expected: dict[str, str], found: dict[str, str]) -> str | None:
+    """The first file in which a run differs from the one it is compared with; None if all are the same.
+
+    First by name, but a slide's own files before the tables that are made of them: those tell more.
+    """
+    for name in sorted(expected | found, key=lambda name: (name in TABLES, name)):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in expected:
+            return f"{name} should not be there"
+        if found[name] != expected[name]:
+            return f"{name} differs"
+    return None

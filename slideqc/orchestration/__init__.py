@@ -1,0 +1,1 @@
+"""What the solutions share and only Prefect needs: the pipelines run without this folder."""

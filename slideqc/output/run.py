@@ -1,0 +1,60 @@
+"""How a run over a folder of slides begins and ends, whichever script makes it."""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from slideqc import console, flags
+from slideqc.errors import SlideError
+from slideqc.files import write_output
+from slideqc.output import results
+
+LIBRARIES = ("prefect", "dask", "numpy", "opencv-python-headless", "openslide-bin", "simplejpeg", "tifffile")
+
+logger = logging.getLogger("slideqc")
+
+
+class Run:
+    """A run over `options.folder`: its slides, its results, its exit status."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.started = time.perf_counter()
+        self.slides = flags.slides(options.folder, options.filetype)  # paths, sorted by name
+        options.output = options.output.resolve()
+        results.begin(options.output, (Path(slide).name for slide in self.slides))
+        logger.info("checking %d slides of %s", len(self.slides), options.folder)
+
+    def finish(self) -> int:
+        """Write and show the table and the report; the exit status: 0, or 1 if a slide could not be checked."""
+        output = self.options.output
+        for slide in self.slides:
+            if not results.has_row(output, slide):
+                problem = SlideError(f"{Path(slide).name} was not checked: its run broke off")
+                results.save_failure(output, slide, problem)
+        rows = results.assemble(output)
+        write_output(output / "run.json", json.dumps(self._facts(len(rows)), indent=1) + "\n")
+        counts = {status: sum(row["status"] == status for row in rows) for status in results.STATUSES}
+        print(f"\n{console.table(rows)}\n\nreport: {output / 'report.html'}\n"
+              f"{len(rows) - counts['failed']} checked, {counts['rescan']} need a rescan, "
+              f"{counts['no_tissue']} without tissue, {counts['failed']} failed")
+        return 1 if counts["failed"] else 0
+
+    def _facts(self, checked: int) -> dict:
+        return {
+            "script": Path(sys.argv[0]).name,
+            "parameters": {name: str(value) if isinstance(value, Path) else value
+                           for name, value in vars(self.options).items()},
+            "slides": checked,
+            "seconds": round(time.perf_counter() - self.started, 3),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+            "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count(),
+                        "cpus_usable": flags.cpus()},
+        }

@@ -1,0 +1,1 @@
+"""What happens to flows and their runs: registration, states, the queue of the agents, logs."""
