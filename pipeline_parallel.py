@@ -2,22 +2,20 @@
 
     python pipeline_parallel.py --folder data --workers 4
 
-What changes against pipeline.py is the loop: the slides go to a pool of worker processes, and come back in the
-order in which they are done. A worker that dies fails the slide it was busy with, and another takes its place.
+What changes against pipeline.py is the loop: worker processes check the slides, and the rows arrive in the order in
+which they are done. When a worker dies, the row of its slide says `failed`, and a new worker takes its place.
 """
 
 import sys
 from functools import partial
-from pathlib import Path
 
 from slideqc.console import progress, script, show, start_logging
 
 from pipeline import check_slide
 from slideqc import flags
-from slideqc.errors import SlideError
 from slideqc.output import results
 from slideqc.output.run import Run
-from slideqc.workers import WorkerError, Workers
+from slideqc.workers import Workers
 
 
 @script
@@ -26,16 +24,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = flags.parser(__doc__)
     flags.add_workers(parser)
     options = parser.parse_args(argv)
-    run = Run(options)
+    run = Run.begin(options)
     check = partial(check_slide, output=options.output, **flags.parameters(options))
-    with Workers(options.workers, check, initializer=partial(start_logging, in_worker=True)) as workers:
-        for file_name, checked in progress(workers.each(run.slides), total=len(run.slides)):
-            try:
-                show(checked.result())
-            except WorkerError as death:
-                problem = SlideError(f"{Path(file_name).name} was given up: {death}, perhaps for want of memory: "
-                                     "try fewer --workers")
-                show(results.save_failure(options.output, file_name, problem))
+    with Workers(options.workers, check, initializer=partial(start_logging, in_worker=True),
+                 if_killed=partial(results.save_killed, options.output)) as workers:
+        for row in progress(workers.each(run.slides), total=len(run.slides)):
+            show(row)
     return run.finish()
 
 

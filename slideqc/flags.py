@@ -12,7 +12,7 @@ from slideqc.errors import CommandError
 from slideqc.slides.magnification import parse_work_size
 
 HOME = Path(__file__).resolve().parent.parent  # the folder of the scripts
-# The defaults of --folder and --output; the environment can name others, for a script and all that it starts.
+# The defaults of --folder and --output. The environment can set others, for a script and every process it starts.
 DATA = Path(os.environ.get("SLIDEQC_DATA") or HOME / "data")
 OUTPUT = Path(os.environ.get("SLIDEQC_OUTPUT") or HOME / "output")
 PARAMETERS = ("image_work_size", "blur_radius", "blur_threshold", "blur_max")
@@ -39,7 +39,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     flags = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--folder", type=Path, default=DATA, help="where the slides are (data)")
     flags.add_argument("--filetype", default="svs", help="their ending (svs)")
-    flags.add_argument("--output", type=Path, default=OUTPUT, help="where the results go (output)")
+    flags.add_argument("--output", type=_resolved, default=OUTPUT, help="where the results go (output)")
     flags.add_argument("--image-work-size", type=_work_size, default="1.25x", metavar="SIZE",
                        help="magnification to work at, or a part of the full size such as 1/16 (1.25x)")
     flags.add_argument("--blur-radius", type=_number(above=0, up_to=1000), default=7, metavar="PX",
@@ -102,6 +102,11 @@ def slides(folder: Path, filetype: str) -> list[str]:
         raise CommandError(f"no slide *{ending} in {folder} (it holds {others}): run get_data.py to fetch slides, "
                            "or name another --folder or --filetype")
     return [str(path) for path in found]
+
+
+def _resolved(text: str) -> Path:
+    """An absolute path: the steps may run in a process with another working folder."""
+    return Path(text).resolve()
 
 
 def _work_size(text: str) -> str:

@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     flow = define_flow()
     if options.visualize:
         return flows.visualize(flow, options.visualize)
-    run = Run(options)
+    run = Run.begin(options)
     for file_name in progress(run.slides):
         flow.run(file_name=file_name, output=str(options.output), **flags.parameters(options))
     return run.finish()

@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.visualize:
         return flows.visualize(flow, options.visualize)
     flows.check_scheduler(options)
-    run = Run(options)
+    run = Run.begin(options)
     flow.executor = choose_executor(options.executor, options.workers, options.scheduler_address)
     flow.run(file_names=run.slides, output=str(options.output), **flags.parameters(options))
     return run.finish()

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     flow = define_flow()
     flow.run_config = RUN_CONFIG
     flow.executor = choose_executor("threads", options.workers, None)
-    run = Run(options)
+    run = Run.begin(options)
     client = Client()
     flow_id = flow.register(project_name=options.project)
     flow_run = client.create_flow_run(

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     servers.check(options.project)
     flow = define_flow()
     flow.run_config = RUN_CONFIG
-    run = Run(options)
+    run = Run.begin(options)
     client = Client()
     flow_id = flow.register(project_name=options.project)
     flow_runs = [client.create_flow_run(

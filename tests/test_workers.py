@@ -1,4 +1,4 @@
-"""slideqc/workers.py: a worker may die at any moment, and only the call that it was busy with is lost."""
+"""slideqc/workers.py: when a worker dies, at any moment, only the call that it was busy with is lost."""
 
 import multiprocessing
 import os
@@ -6,16 +6,24 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 
 from slideqc import workers as workers_module
-from slideqc.workers import WorkerError, Workers
+from slideqc.workers import Workers
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX")
+
+
+class Killed(NamedTuple):
+    """What the tests make of an item whose worker died."""
+
+    item: object
+    death: str
 
 
 class DiesOnTheWay:
@@ -56,8 +64,8 @@ def ready() -> None:
     """The initializer of workers that need none."""
 
 
-def outcome(future) -> object:
-    return future.exception() or future.result()
+def start(count: int, function: Callable = work) -> Workers:
+    return Workers(count, function, initializer=ready, if_killed=lambda item, death: Killed(item, str(death)))
 
 
 @pytest.fixture(autouse=True)
@@ -69,16 +77,11 @@ def nobody_left():
 @pytest.mark.parametrize("death", ["killed", "killed while sending"])
 def test_a_death_costs_its_own_call(death):
     items = [0, 1, death, 2, 3, death, 4, 5]
-    start = time.monotonic()
-    with Workers(2, work, ready) as workers:
-        done = [(item, outcome(future)) for item, future in workers.each(items)]
-    assert time.monotonic() - start < 30
-    assert sorted(str(item) for item, _ in done) == sorted(map(str, items))
-    for item, result in done:
-        if item == death:
-            assert isinstance(result, WorkerError) and str(result) == "its worker died (exit status -9)"
-        else:
-            assert result == item
+    with start(2) as workers:
+        done = list(workers.each(items))
+    assert [result for result in done if isinstance(result, Killed)] == 2 * [
+        (death, "its worker died (exit status -9)")]
+    assert sorted(result for result in done if isinstance(result, int)) == [0, 1, 2, 3, 4, 5]
 
 
 def test_killed_at_any_moment():
@@ -90,64 +93,60 @@ def test_killed_at_any_moment():
                 psutil.Process(process.pid).kill()
 
     killer = threading.Thread(target=kill)
-    with Workers(3, work, ready) as workers:
+    with start(3) as workers:
         calls = workers.each(items)
         done = [next(calls)]
         killer.start()
         done += calls
         ended.set()
         killer.join()
-    assert sorted(item for item, _ in done) == items
-    results = [outcome(future) for _, future in done]
-    died = [result for result in results if isinstance(result, WorkerError)]
-    assert died and sorted(r for r in results if isinstance(r, int)) == sorted(
-        item for item, future in done if future.exception() is None)
-    assert len(died) < len(items) / 2
+    died = [result for result in done if isinstance(result, Killed)]
+    assert sorted(result.item if isinstance(result, Killed) else result for result in done) == items
+    assert 0 < len(died) < len(items) / 2
 
 
 def test_where_processes_are_not_forked(monkeypatch):
     """As on macOS and Windows."""
     spawn = multiprocessing.get_context("spawn")
     monkeypatch.setattr("slideqc.workers.multiprocessing.Process", spawn.Process)
-    with Workers(2, work, ready) as workers:
-        done = {item: outcome(future) for item, future in workers.each([0, 1, "killed", 2])}
-    assert [done[0], done[1], done[2]] == [0, 1, 2] and isinstance(done["killed"], WorkerError)
+    with start(2) as workers:
+        done = list(workers.each([0, 1, "killed", 2]))
+    assert [result.item for result in done if isinstance(result, Killed)] == ["killed"]
+    assert sorted(result for result in done if isinstance(result, int)) == [0, 1, 2]
 
 
 def test_killed_with_nothing_to_do():
-    with Workers(1, work, ready) as workers:
-        calls = workers.each(["asks who", "asks who"])
-        _, first = next(calls)
-        [(_, second)] = calls
-        assert first.result() == second.result()
-        psutil.Process(first.result()).kill()
-        time.sleep(0.5)
-        [(_, third)] = workers.each(["asks who"])
-        assert third.result() != first.result()
+    with start(1) as workers:
+        first, second = workers.each(["asks who", "asks who"])
+        assert first == second
+        dead = psutil.Process(first)
+        dead.kill()
+        while dead.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        [third] = workers.each(["asks who"])
+        assert third != first
 
 
 def test_errors_of_the_function_arrive():
-    with Workers(2, work, ready) as workers:
-        [(_, future)] = workers.each(["raises"])
-    with pytest.raises(KeyError):
-        future.result()
+    with pytest.raises(KeyError, match="raises"), start(2) as workers:
+        list(workers.each(["raises"]))
 
 
 def test_items_are_taken_as_they_are_needed():
     """Ten thousand slides do not wait in a pool, and what is done is handed over before the rest is."""
     taken = []
-    with Workers(2, work, ready) as workers:
+    with start(2) as workers:
         calls = workers.each(taken.append(item) or item for item in range(50))
         next(calls)
         assert len(taken) <= 4
 
 
 def test_left_early_the_workers_end_at_once():
-    start = time.monotonic()
-    with pytest.raises(ZeroDivisionError), Workers(2, time.sleep, ready) as workers:
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError), start(2, time.sleep) as workers:
         for _ in workers.each([0, 60, 60]):
             raise ZeroDivisionError
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - began < 20
 
 
 def test_left_early_no_half_file_stays(tmp_path):
@@ -157,7 +156,7 @@ def test_left_early_no_half_file_stays(tmp_path):
             time.sleep(0.01)
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), Workers(2, half_written, ready) as workers:
+    with pytest.raises(ZeroDivisionError), start(2, half_written) as workers:
         list(workers.each(at_work()))
     assert not list(tmp_path.iterdir())
 
@@ -170,10 +169,10 @@ def test_left_early_stuck_workers_are_waited_for_together(monkeypatch):
         time.sleep(0.5)  # until they are stuck
         raise ZeroDivisionError
 
-    start = time.monotonic()
-    with pytest.raises(ZeroDivisionError), Workers(4, stuck, ready) as workers:
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError), start(4, stuck) as workers:
         list(workers.each(items()))
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - began < 2.5
 
 
 def test_left_early_and_interrupted_while_it_waits_for_stuck_workers():
@@ -184,7 +183,7 @@ def test_left_early_and_interrupted_while_it_waits_for_stuck_workers():
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
         raise ZeroDivisionError
 
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), Workers(3, stuck, ready) as workers:
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), start(3, stuck) as workers:
         list(workers.each(items()))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - began < 5

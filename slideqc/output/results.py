@@ -77,6 +77,12 @@ def save_failure(output: str | Path, slide: str | Path, error: Exception) -> dic
     return row
 
 
+def save_killed(output: str | Path, slide: str | Path, death: Exception) -> dict:
+    """Write the row of a slide whose process was killed; returns the row."""
+    return save_failure(output, slide, SlideError(f"{Path(slide).name} was given up: {death}, perhaps for want of "
+                                                  "memory: try fewer --workers"))
+
+
 def has_row(output: Path, slide: str | Path) -> bool:
     """Has somebody checked this slide, with whatever result?"""
     return _row_file(output, Path(slide).name).exists()

@@ -1,4 +1,4 @@
-"""How a run over a folder of slides begins and ends, whichever script makes it."""
+"""How a run over a folder of slides begins and ends: the same in every script."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,19 +21,27 @@ LIBRARIES = ("prefect", "dask", "numpy", "opencv-python-headless", "openslide-bi
 logger = logging.getLogger("slideqc")
 
 
+@dataclass
 class Run:
-    """A run over `options.folder`: its slides, its results, its exit status."""
+    """A run over the slides of a folder."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
-        self.started = time.perf_counter()
-        self.slides = flags.slides(options.folder, options.filetype)  # paths, sorted by name
-        options.output = options.output.resolve()
-        results.begin(options.output, (Path(slide).name for slide in self.slides))
-        logger.info("checking %d slides of %s", len(self.slides), options.folder)
+    options: argparse.Namespace
+    slides: list[str]  # absolute paths, sorted by name
+    started: float     # seconds, as time.perf_counter() counts them
+
+    @classmethod
+    def begin(cls, options: argparse.Namespace) -> "Run":
+        """Find the slides of `options.folder`, and remove what an earlier run left of them in `options.output`.
+
+        Raises CommandError if there is no slide, or if nothing can be written to the output folder.
+        """
+        run = cls(options, flags.slides(options.folder, options.filetype), time.perf_counter())
+        results.begin(options.output, (Path(slide).name for slide in run.slides))
+        logger.info("checking %d slides of %s", len(run.slides), options.folder)
+        return run
 
     def finish(self) -> int:
-        """Write and show the table and the report; the exit status: 0, or 1 if a slide could not be checked."""
+        """Write and show the table and the report; returns the exit status, 1 if a slide could not be checked."""
         output = self.options.output
         for slide in self.slides:
             if not results.has_row(output, slide):
