@@ -22,21 +22,23 @@ BOXES = (  # the files of a box; its centre, width and height in a picture of 16
     (("solutions/pipeline_prefect_server.py", "solutions/pipeline_prefect_parallel_server.py"), 94, 71.5, 38, ""),
     (("pipeline.py",), 41, 54, 64, "load → tissue → blur → too blurry? → the slide's row"),
     (("pipeline_parallel.py",), 94, 54, 34, "the same, in a pool of processes"),
-    (("BaseImage.py",), 46.5, 40.5, 53, ""),
+    (("BaseImage.py",), 41, 40.5, 42, ""),
+    (("slideqc/pixels.py",), 94, 40.5, 26, ""),
     (("slideqc/slides/reading.py", "slideqc/slides/magnification.py"), 22, 22, 26, "pixels, of which level"),
     (("slideqc/output/drawing.py", "slideqc/files.py"), 51, 22, 26, "pictures, never half"),
     (("slideqc/output/results.py", "slideqc/output/report.py"), 80, 22, 26, "a row for each slide"),
     (("slideqc/output/run.py", "slideqc/flags.py", "slideqc/orchestration/flows.py",
       "slideqc/orchestration/servers.py"), 103, 22, 15, ""),
-    (("workshop_server",), 141, 59, 32, "keeps the books: flows, runs, logs"),
+    (("workshop_server",), 141, 59, 32, "records flows, runs and logs"),
 )
 OUTSIDE = (  # what is no file of the repository
     ("data/*.svs", 22, 5, 26, SLIDE), ("output/  masks, overlay", 51, 5, 26, SLIDE),
     ("output/  results.csv, report.html", 83, 5, 32, SLIDE), ("Prefect's agent", 141, 89, 32, ASKS))
 WAY = (  # of the slide: from, to
-    ((22, 7.7), (22, 17.2)), ((25, 26.8), (25, 38.8)), ((31, 42.2), (31, 51)), ((51, 51), (51, 42.2)),
-    ((51, 38.8), (51, 26.8)), ((51, 17.2), (51, 7.7)), ((71, 51), (76, 26.8)), ((80, 17.2), (80, 7.7)))
-NUMBERS = (1, 2, 3, 4, 4, 4, 5, 6)  # of architecture.md's list, beside each of them
+    ((22, 7.7), (22, 17.2)), ((25, 26.8), (25, 38.8)), ((31, 42.2), (31, 51)), ((70, 51), (82, 42.2)),
+    ((51, 51), (51, 42.2)), ((51, 38.8), (51, 26.8)), ((51, 17.2), (51, 7.7)), ((65, 51), (76, 26.8)),
+    ((80, 17.2), (80, 7.7)))
+NUMBERS = (1, 2, 3, 3, 4, 4, 4, 5, 6)  # of architecture.md's list, beside each of them
 HTTP = (  # who asks whom on the way to a server: from, to, the words, and where they stand
     ((113, 70), (129, 61.8), "registers a flow,\nasks for its runs", (128.5, 69.8)),
     ((142, 61.8), (142, 86.3), "", (0, 0)), ((148, 86.3), (148, 61.8), "asks\nfor work", (153.5, 74)),
