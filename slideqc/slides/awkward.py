@@ -1,4 +1,4 @@
-"""Small slides that are awkward on purpose, one kind of trouble each: what a quality control has to live with."""
+"""Make small slides with one known problem each, such as a blank or a truncated slide, to test a quality control."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 2048, 1536
 
 
 def plant(folder: Path) -> list[Path]:
-    """Make every awkward slide in the folder, and the truth of those that hold tissue; returns their paths."""
+    """Write every awkward slide to the folder, with the ground truth where there is tissue; returns their paths."""
     paths = []
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".planted", dir=folder) as scratch:
@@ -32,13 +32,13 @@ def plant(folder: Path) -> list[Path]:
 
 
 def good(path: Path, seed: int, **options: object) -> None:
-    """An ordinary slide, to be spoilt; `options` as in `write_slide`."""
-    usual = {"width": WIDTH, "height": HEIGHT, "magnification": 20, "blurred": False}
-    write_slide(path, seed=seed, **usual | options)
+    """Write a slide without a problem; `options` are those of `write_slide`."""
+    defaults = {"width": WIDTH, "height": HEIGHT, "magnification": 20, "blurred": False}
+    write_slide(path, seed=seed, **defaults | options)
 
 
 def blank(path: Path) -> None:
-    """Glass: the camera's noise, light that fades to one side, specks of dust and a fibre; no tissue."""
+    """Write a slide without tissue: glass with camera noise, uneven light, specks of dust and a fibre."""
     rng = np.random.default_rng(5)
     picture = np.full((HEIGHT, WIDTH), GLASS, np.float32) - np.linspace(0, 8, WIDTH, dtype=np.float32)
     picture += rng.normal(0, 1.5, picture.shape)
@@ -50,24 +50,24 @@ def blank(path: Path) -> None:
     cv2.polylines(dust, [np.int32(fibre)], False, 100, 5, cv2.LINE_AA)
     picture -= cv2.GaussianBlur(dust, (0, 0), 1.2)
     picture = cv2.merge([np.uint8(picture.clip(0, 255))] * 3)
-    words = aperio.description(WIDTH, HEIGHT, {"AppMag": "20", "MPP": "0.4990"})
+    description = aperio.description(WIDTH, HEIGHT, {"AppMag": "20", "MPP": "0.4990"})
     with path.open("wb") as file:
         file.write(aperio.HEADER)
-        pages = [aperio.add_level(file, aperio.smaller(picture, by), words) for by in (1, 4, 16)]
-        pages.insert(1, aperio.add_thumbnail(file, picture, words))
+        pages = [aperio.add_level(file, aperio.smaller(picture, by), description) for by in (1, 4, 16)]
+        pages.insert(1, aperio.add_thumbnail(file, picture, description))
         aperio.write_directories(file, pages)
 
 
 def truncated(path: Path) -> None:
-    """A copy that stopped at 60 % of the bytes."""
+    """Write a slide and cut the file off after 60 % of its bytes."""
     good(path, seed=11)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:len(whole) * 6 // 10])
+    content = path.read_bytes()
+    path.write_bytes(content[:len(content) * 6 // 10])
 
 
 def unscanned_corner(path: Path) -> None:
-    """The scanner left out the upper left quarter: there, tiles have no bytes, on every level."""
-    # Two levels, square: so the quarter is a whole number of tiles on each of them.
+    """Write a slide whose upper left quarter was not scanned: its tiles have no bytes, on every level."""
+    # The slide is square and has two levels, so that a quarter is a whole number of tiles on both.
     good(path, seed=14, height=WIDTH, levels=(1, 4))
 
     def leave_out(offsets: np.ndarray, counts: np.ndarray, file: tifffile.FileHandle) -> None:
@@ -77,15 +77,15 @@ def unscanned_corner(path: Path) -> None:
 
 
 def damaged_tile(path: Path) -> None:
-    """In the middle of every level, one tile's compressed pixels end in other bytes."""
+    """Write a slide in which the tile in the middle of every level has damaged JPEG data."""
     good(path, seed=15)
 
     def damage(offsets: np.ndarray, counts: np.ndarray, file: tifffile.FileHandle) -> None:
         middle = tuple(side // 2 for side in offsets.shape)
         file.seek(int(offsets[middle]))
         tile = file.read(int(counts[middle]))
-        # A copy is damaged, since tiles that look the same may share their bytes. The marker in it says that
-        # another picture begins: a decoder may paint over wrong pixels, but not over that.
+        # The damaged tile is a copy at the end of the file, since equal tiles may share their bytes. It holds a second
+        # start-of-frame marker: decoders tolerate wrong pixels, but not that.
         file.seek(0, 2)
         offsets[middle] = file.tell()
         file.write(tile[:len(tile) // 2] + b"\xff\xc0" * (len(tile) // 4) + tile[-2:])
@@ -93,7 +93,10 @@ def damaged_tile(path: Path) -> None:
 
 
 def change_tiles(path: Path, change: Callable[[np.ndarray, np.ndarray, tifffile.FileHandle], None]) -> None:
-    """Let `change` alter where the tiles of each level lie: their offsets and byte counts, by row and column."""
+    """Change the location of tiles in the file.
+
+    For each level, `change(offsets, counts, file)` may modify the tiles' offsets and byte counts, int (rows, columns).
+    """
     with tifffile.TiffFile(path, mode="r+") as tiff:
         for page in tiff.pages:
             if page.is_tiled:

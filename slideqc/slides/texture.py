@@ -1,7 +1,7 @@
-"""What a generated slide looks like: stained tissue drawn from noise, and where on the glass it lies.
+"""Draw stained tissue from noise, and choose where on the glass it is.
 
-Lengths in the drawings are pixels of 0.5 µm (20x); a drawing is square and repeats without a seam. Two stains colour
-it as they colour a real section: light is absorbed in proportion to the stain on its way (Beer and Lambert).
+Lengths in the drawings are pixels of 0.5 µm (20x). A drawing is square and periodic. Its colour is computed from two
+stains as in a real section: the optical density is proportional to the amount of stain (the Beer–Lambert law).
 """
 
 from collections.abc import Callable
@@ -10,30 +10,30 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-GLASS = 242.0                                          # gray value of clean glass, which JPEG keeps as it is
-HAEMATOXYLIN = np.array([0.92, 1.05, 0.52], np.float32)  # optical density per unit of stain: red, green, blue
+GLASS = 242.0                                          # gray value of clean glass; JPEG preserves it exactly
+HAEMATOXYLIN = np.array([0.92, 1.05, 0.52], np.float32)  # optical density per unit of stain, in R, G and B
 EOSIN = np.array([0.12, 0.78, 0.43], np.float32)
-DEFOCUS = 24                                           # σ in px: nothing of 8 µm is left in focus
-EVEN = 200                                             # σ in px: waves longer than this are evened out
-FASCICLE = 520                                         # working pixels in which fibres change their way
-COARSE = 8                                             # how much coarser long waves are drawn
-REACH = 8                                              # working pixels in which every edge is over
-WORK = 16                                              # px of a drawing that one working pixel (1.25x) spans
+DEFOCUS = 24                                           # σ of the blur in px: it removes details of 8 µm
+EVEN = 200                                             # σ in px: variation on a longer scale is removed
+FASCICLE = 520                                         # working pixels over which fibres change direction
+COARSE = 8                                             # reduction at which long waves are computed
+REACH = 8                                              # limit of signed distances, in working pixels
+WORK = 16                                              # px of a drawing for one working pixel (1.25x)
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], wavelength: tuple[float, float],
           periodic: bool = False) -> np.ndarray:
-    """Smooth noise, float32 `shape`, mean about 0 and deviation about 1; wavelengths (y, x) in px."""
+    """Smooth noise, float32 `shape`, mean about 0 and standard deviation about 1; wavelengths (y, x) in px."""
     if min(wavelength) >= 8 * COARSE and min(shape) >= 8 * COARSE:
-        # Long waves are drawn coarse and enlarged: the same to the eye, many times sooner.
-        few = tuple(-(-side // COARSE) for side in shape)
-        coarse = noise(rng, few, [wave / COARSE for wave in wavelength], periodic)
+        # Long waves are computed at a reduced size and enlarged: this looks the same and is many times faster.
+        reduced = tuple(-(-side // COARSE) for side in shape)
+        coarse = noise(rng, reduced, [wave / COARSE for wave in wavelength], periodic)
         coarse = np.pad(coarse, 1, mode="wrap" if periodic else "edge")
         fine = cv2.resize(coarse, None, fx=COARSE, fy=COARSE, interpolation=cv2.INTER_LINEAR)
         return np.ascontiguousarray(fine[COARSE:COARSE + shape[0], COARSE:COARSE + shape[1]])
     cells = [max(2, round(side / wave)) for side, wave in zip(shape, wavelength, strict=True)]
     values = np.pad(rng.standard_normal(cells, np.float32), 3, mode="wrap" if periodic else "reflect")
-    # Pixel x of the picture lies at (x + 0.5) * cells / side of the grid, so that the wrap has no seam.
+    # Pixel x of the picture is at (x + 0.5) * cells / side in the grid. So there is no seam where the noise repeats.
     y, x = (count / side for count, side in zip(cells, shape, strict=True))
     grid = np.array([[x, 0, x / 2 + 2.5], [0, y, y / 2 + 2.5]])
     return 1.5 * cv2.warpAffine(values, grid, shape[::-1], flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
@@ -41,13 +41,16 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], wavelength: tuple[fl
 
 def fractal(rng: np.random.Generator, shape: tuple[int, int], wavelength: float, octaves: int,
             gain: float = 0.5, periodic: bool = False) -> np.ndarray:
-    """Noise whose every octave has half the wavelength and `gain` times the amplitude of the one before."""
+    """Fractal noise, float32 `shape`: each octave has half the wavelength (px) and `gain` times the amplitude."""
     return sum(gain ** i * noise(rng, shape, (wavelength / 2 ** i,) * 2, periodic) for i in range(octaves))
 
 
 def nuclei(rng: np.random.Generator, period: int, xy: np.ndarray, angles: np.ndarray, length: float,
            width: float) -> np.ndarray:
-    """Ellipses at `xy` (n, 2) px along `angles` (n,) radians; float32 (period, period), 0 outside and 1 at most."""
+    """Draw ellipses centred at `xy` (n, 2) px, turned by `angles` (n,) radians, about `length` × `width` px.
+
+    Returns float32 (period, period), 0 outside of nuclei, at most 1 inside; periodic.
+    """
     margin = 32
     canvas = np.zeros((period + 2 * margin,) * 2, np.uint8)
     sizes = np.clip(rng.normal(1, 0.18, (len(xy), 2)), 0.6, 1.6) * (length / 2, width / 2)
@@ -55,7 +58,7 @@ def nuclei(rng: np.random.Generator, period: int, xy: np.ndarray, angles: np.nda
     for (x, y), (long, short), angle, shade in zip((xy + margin) * 16, sizes * 16, np.degrees(angles), shades,
                                                    strict=True):
         cv2.ellipse(canvas, (int(x), int(y)), (int(long), int(short)), angle, 0, 360, int(shade), -1, cv2.LINE_AA, 4)
-    # What sticks out on one side comes in on the other.
+    # What crosses one side continues at the opposite side.
     for _ in range(2):
         np.maximum(canvas[-2 * margin:-margin], canvas[:margin], out=canvas[-2 * margin:-margin])
         np.maximum(canvas[margin:2 * margin], canvas[-margin:], out=canvas[margin:2 * margin])
@@ -64,16 +67,16 @@ def nuclei(rng: np.random.Generator, period: int, xy: np.ndarray, angles: np.nda
 
 
 def scattered(rng: np.random.Generator, period: int, spacing: float) -> np.ndarray:
-    """Points (n, 2) px about `spacing` apart, in no visible order."""
+    """Random points, float64 (n, 2) px, about `spacing` px apart, within a square of `period` px."""
     count = round(period / spacing)
     grid = np.stack(np.meshgrid(np.arange(count), np.arange(count)), -1).reshape(-1, 2)
     return (grid + rng.uniform(0, 1, grid.shape)) * (period / count) % period
 
 
 def stroma(rng: np.random.Generator, period: int) -> tuple[np.ndarray, np.ndarray]:
-    """Connective tissue: wavy pink fibres with gaps between them, and slender nuclei along them.
+    """Draw connective tissue: wavy pink fibres with gaps between them, and slender nuclei along them.
 
-    Returns haematoxylin and eosin, float32 (period, period). All is drawn lying flat, then bent together.
+    Returns haematoxylin and eosin, float32 (period, period). The fibres are drawn horizontally, then bent.
     """
     def flat(y: float, x: float) -> np.ndarray:
         return noise(rng, (period, period), (y, x), periodic=True)
@@ -94,14 +97,14 @@ def stroma(rng: np.random.Generator, period: int) -> tuple[np.ndarray, np.ndarra
 
 
 def glands(rng: np.random.Generator, period: int) -> tuple[np.ndarray, np.ndarray]:
-    """Crowded glands: a lumen, cells around it with their nuclei in a row, a little stroma between.
+    """Draw crowded glands: each is a lumen with a row of cells around it; a little stroma is between them.
 
     Returns haematoxylin and eosin, float32 (period, period).
     """
     def waves(length: float) -> np.ndarray:
         return noise(rng, (period, period), (length, length), periodic=True)
 
-    height = waves(85) + 0.5 * waves(48) + 0.16 * waves(17)   # hills are glands, their tops lumens
+    height = waves(85) + 0.5 * waves(48) + 0.16 * waves(17)   # glands are where it is high, lumens at its peaks
     slope_y, slope_x = np.gradient(cv2.GaussianBlur(height, (0, 0), 6))
     xy = scattered(rng, period, 9.5)
     at = tuple(xy.astype(int).T[::-1])
@@ -122,20 +125,23 @@ def glands(rng: np.random.Generator, period: int) -> tuple[np.ndarray, np.ndarra
 
 
 def stained(haematoxylin: np.ndarray, eosin: np.ndarray, tint: np.ndarray) -> np.ndarray:
-    """Light through two stains: uint8 (height, width, 3). `tint` (2,) scales them, as laboratories do."""
-    amounts = cv2.merge([_evened(haematoxylin), _evened(eosin)])
+    """The colour of two stains, float32 (height, width) each, in transmitted light: RGB uint8 (height, width, 3).
+
+    `tint` (2,) scales the optical densities of haematoxylin and eosin, since laboratories stain differently.
+    """
+    amounts = cv2.merge([_without_slow_variation(haematoxylin), _without_slow_variation(eosin)])
     density = cv2.transform(amounts, -np.stack([tint[0] * HAEMATOXYLIN, tint[1] * EOSIN], 1))
     return cv2.convertScaleAbs(cv2.exp(density), alpha=GLASS)
 
 
-def _evened(stain: np.ndarray) -> np.ndarray:
-    """The stain without its slow waves: from afar they would show that the drawing repeats."""
+def _without_slow_variation(stain: np.ndarray) -> np.ndarray:
+    """Remove slow variation from a stain: at low magnification, it would show that the drawing repeats."""
     stain = stain.clip(0)
     return stain * (stain.mean() / _smoothed(stain, min(EVEN, len(stain) // 16)))
 
 
 def _smoothed(periodic: np.ndarray, sigma: float) -> np.ndarray:
-    """The periodic picture under a wide Gaussian, computed coarse."""
+    """Filter a periodic picture with a wide Gaussian, computed at a reduced size."""
     height, width = periodic.shape[:2]
     coarse = cv2.resize(periodic, (width // COARSE, height // COARSE), interpolation=cv2.INTER_AREA)
     pad = int(4 * sigma / COARSE)
@@ -145,7 +151,7 @@ def _smoothed(periodic: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def out_of_focus(picture: np.ndarray) -> np.ndarray:
-    """The periodic picture, uint8 (height, width, 3), as it looks out of focus."""
+    """Blur a periodic picture, uint8 (height, width, 3), as if out of focus."""
     return _smoothed(picture, DEFOCUS)
 
 
@@ -156,37 +162,40 @@ def glass(rng: np.random.Generator, period: int) -> np.ndarray:
 
 
 class Scene(NamedTuple):
-    """Where on the glass things lie: float32 maps at 1.25x, distances to an edge in working pixels, > 0 inside."""
+    """Maps of the slide at 1.25x: signed distances to the edge of each region, in working pixels, positive inside.
+
+    Each is float32 (height, width).
+    """
 
     tissue: np.ndarray
-    glands: np.ndarray    # the rest is stroma,
-    turned: np.ndarray    # whose fibres run up and down here, and from side to side elsewhere;
-    mirrored: np.ndarray  # both kinds are also mirrored here and there, lest one sees that they repeat
-    defocus: np.ndarray
+    glands: np.ndarray    # glands; the other tissue is stroma
+    turned: np.ndarray    # where the drawing is turned by 90°: vertical fibres, elsewhere horizontal ones
+    mirrored: np.ndarray  # where the drawing is mirrored, so that its repetition is less visible
+    defocus: np.ndarray   # where the picture is out of focus
 
 
 def scene(rng: np.random.Generator, height: int, width: int, blurred: bool) -> Scene:
-    """Lay fragments of tissue on a glass of that size (working pixels); out of focus in one region if `blurred`."""
+    """Choose the regions of a slide of `height` × `width` working pixels; one is out of focus if `blurred`."""
     shape, size = (height, width), min(height, width)
     tissue = fragments(rng, height, width)
-    # Tears: thin lines along the level of one noise, where another one allows them.
+    # Tears: thin lines where one noise is near zero, but only where a second noise is high.
     tears = np.abs(fractal(rng, shape, 0.35 * size, 6, 0.6)) < 0.035
     tissue &= ~(tears & (fractal(rng, shape, 0.2 * size, 2) > 0.9))
     zones = fractal(rng, shape, 0.4 * size, 5, 0.55)
-    focus = np.zeros_like(tissue)
+    defocus = np.zeros_like(tissue)
     if blurred and tissue.any():
-        ys, xs = np.nonzero(tissue ^ (cv2.erode(np.uint8(tissue), np.ones((3, 3))) > 0))  # it reaches the outline
-        pick = rng.integers(len(ys))
-        away = _enlarged(lambda y, x: np.hypot(y - ys[pick], x - xs[pick]), shape)
-        away += 0.06 * size * fractal(rng, shape, 0.4 * size, 4)
-        focus = away < np.quantile(away[tissue], rng.uniform(0.18, 0.32))
+        ys, xs = np.nonzero(tissue ^ (cv2.erode(np.uint8(tissue), np.ones((3, 3))) > 0))  # the outline
+        centre = rng.integers(len(ys))
+        distance = _enlarged(lambda y, x: np.hypot(y - ys[centre], x - xs[centre]), shape)
+        distance += 0.06 * size * fractal(rng, shape, 0.4 * size, 4)
+        defocus = distance < np.quantile(distance[tissue], rng.uniform(0.18, 0.32))
     return Scene(signed_distance(tissue), signed_distance(zones > np.quantile(zones, 0.6)),
-                 *(signed_distance(fractal(rng, shape, FASCICLE, 2) > 0) for _ in range(2)), signed_distance(focus))
+                 *(signed_distance(fractal(rng, shape, FASCICLE, 2) > 0) for _ in range(2)), signed_distance(defocus))
 
 
 def fragments(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Pieces of tissue side by side, their outlines frayed at every scale; bool (height, width)."""
-    small = width < 500  # then there is room for one piece, and every pixel of its outline counts
+    """Choose where the pieces of tissue are, side by side, with irregular outlines; bool (height, width)."""
+    small = width < 500  # there is room for one piece only
     count = 1 if small else int(rng.integers(2, 5))
     rim, rough, spread = (0.08, 0.09, 1.12) if small else (0.2, 0.15, 0.87)
     size = min(height, width / count)
@@ -201,20 +210,20 @@ def fragments(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
             field = np.maximum(field, 1 - np.hypot((dx * np.cos(turn) + dy * np.sin(turn)) / radii[0],
                                                    (dy * np.cos(turn) - dx * np.sin(turn)) / radii[1]))
         border = np.minimum(np.minimum(x, width - x), np.minimum(y, height - y)) / size
-        return field - 4 * np.clip(rim - border, 0, None)   # so that no piece is cut straight
+        return field - 4 * np.clip(rim - border, 0, None)   # keeps tissue away from the border of the slide
 
     return _enlarged(inside, (height, width)) + rough * fractal(rng, (height, width), 0.6 * size, 8, 0.56) > 0
 
 
 def _enlarged(function: Callable[[np.ndarray, np.ndarray], np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """A smooth function of (y, x) over the whole shape, computed at one pixel in `COARSE` × `COARSE`; float32."""
+    """Compute a smooth function of (y, x) at a reduced size and enlarge the result to `shape`; float32."""
     rows, columns = (np.arange(-(-side // COARSE), dtype=np.float32) * COARSE + COARSE / 2 for side in shape)
     coarse = np.float32(function(*np.meshgrid(rows, columns, indexing="ij")))
     return cv2.resize(coarse, None, fx=COARSE, fy=COARSE, interpolation=cv2.INTER_LINEAR)[:shape[0], :shape[1]]
 
 
 def signed_distance(mask: np.ndarray) -> np.ndarray:
-    """Distance to the mask's edge in px, positive inside, cut at ±`REACH`; float32."""
+    """Distance to the edge of a mask in px, positive inside, limited to ±`REACH`; float32, shape of the mask."""
     mask = np.uint8(mask)
     if mask.min() == mask.max():
         return np.full(mask.shape, REACH if mask.any() else -REACH, np.float32)
