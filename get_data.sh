@@ -1,13 +1,13 @@
 #!/bin/sh
-# Fetch the real slides into data/ with curl, for people whose Python is not ready yet.
+# Fetch the real slides into data/ with curl. It needs no Python.
 #
 #   sh get_data.sh [--large] [--dest FOLDER] [NAME ...]
 #
-# The slides, their sizes and their hashes stand in slideqc/slides/slides.tsv, which get_data.py reads too. --large adds
+# The names, sizes and hashes of the slides are in slideqc/slides/slides.tsv, which get_data.py reads too. --large adds
 # the slides over 100 MB. SLIDES_MIRROR=http://192.168.0.7:8000 sh get_data.sh fetches the same names from a laptop
-# in the room. Exit status: 0 all that was asked for is there, 1 something is not, 2 the command was wrong.
+# in the room. Exit status: 0 all requested slides are there, 1 a slide is missing, 2 the command is wrong.
 
-patience=8 # seconds without a byte before the host is given up; curl averages, so a stall costs up to 7 more
+timeout=8 # seconds without data after which the host is given up; curl averages, so it can take up to 7 s more
 large=100000000
 tab=$(printf '\t')
 cr=$(printf '\r')
@@ -39,47 +39,47 @@ sha256_of() {
     echo "${sum%% *}"
 }
 
-# Sets $flaw to what is wrong with the file $1, which should have $2 bytes and the sha256 $3; or to nothing.
+# Checks the file $1, which should have $2 bytes and the sha256 $3. Sets $flaw to what is wrong; empty if it is right.
 look_for_flaw() {
     size=$(($(wc -c <"$1")))
     flaw=
     if [ "$size" -eq "$2" ] && [ "$(sha256_of "$1")" = "$3" ]; then
         return
     elif dd if="$1" bs=512 count=1 2>/dev/null | LC_ALL=C grep -aqi '<!doctype\|<html\|<head'; then
-        flaw="looks like a web page, not a slide (has this network a sign-in page?)"
+        flaw="looks like a web page, not a slide (does this network have a sign-in page?)"
     elif [ "$size" -ne "$2" ]; then
         flaw="has $size bytes instead of $2"
     else
-        flaw="has another sha256 than the list of slides says"
+        flaw="has a wrong sha256"
     fi
 }
 
-# Fetches $url into $dest/$name by way of the hidden folder. Returns 1 if this slide failed, 2 if all others would.
+# Fetches $url to the hidden folder, then moves it to $dest/$name. Returns 1 if this slide failed, 2 if all would fail.
 fetch() {
     part=$hidden/$name
     host=${url#*://}
     host=${host%%/*}
-    silent=-s
-    if [ -t 2 ]; then silent=; fi # curl shows size and speed, where somebody watches
+    quiet=-s
+    if [ -t 2 ]; then quiet=; fi # in a terminal, curl shows size and speed
     # shellcheck disable=SC2086
-    curl $silent --fail --location --connect-timeout "$patience" --speed-limit 1 --speed-time "$patience" \
+    curl $quiet --fail --location --connect-timeout "$timeout" --speed-limit 1 --speed-time "$timeout" \
         --output "$part" "$url"
     status=$?
     case $status in
     0) ;;
-    6) complain "$host: not found from here (no network, or no name lookup)"; return 2 ;;
-    7) complain "$host: out of reach (it refuses connections, or the network is unreachable)"; return 2 ;;
-    18 | 52 | 56) complain "$name: $host cut the connection; the next call tries again"; return 1 ;;
-    22) complain "$name: $host has no such file, or failed over it; the next call tries again"; return 1 ;;
-    23) complain "$dest: the disk is full, or refuses files; free some space, or choose another --dest"; return 2 ;;
-    28) complain "$host: silent for $patience s and more"; return 2 ;;
+    6) complain "$host: host not found (no network, or no DNS)"; return 2 ;;
+    7) complain "$host: cannot be reached (it refuses connections, or the network is unreachable)"; return 2 ;;
+    18 | 52 | 56) complain "$name: $host closed the connection; run the script again"; return 1 ;;
+    22) complain "$name: $host has no such file, or a server error; run the script again"; return 1 ;;
+    23) complain "$dest: the disk is full or read-only; free some space, or choose another --dest"; return 2 ;;
+    28) complain "$host: no data for $timeout s or more"; return 2 ;;
     35 | 60) complain "$host: its certificate is not trusted (a sign-in page, or a wrong clock?)"; return 2 ;;
     130) stopped ;;
-    *) complain "$name: curl failed with status $status; the next call tries again"; return 1 ;;
+    *) complain "$name: curl failed with status $status; run the script again"; return 1 ;;
     esac
     look_for_flaw "$part" "$bytes" "$sha256"
     if [ -n "$flaw" ]; then
-        complain "$name: what $host sent $flaw; the next call tries again"
+        complain "$name: the file from $host $flaw; run the script again"
         rm -f "$part"
         return 1
     fi
@@ -92,7 +92,7 @@ fetch() {
 
 stopped() {
     trap - INT TERM
-    complain "stopped; nothing half-written is left, and the next call fetches what is missing"
+    complain "stopped; no incomplete file is left; run the script again to fetch the missing slides"
     exit 130
 }
 
@@ -108,18 +108,18 @@ while [ $# -gt 0 ]; do
         dest=$2
         shift ;;
     --dest=?*) dest=${1#--dest=} ;;
-    -*) wrong_command "there is no $1" ;;
+    -*) wrong_command "unknown option $1" ;;
     *)
         known=$(grep -v '^#' "$list" | cut -f 1)
         # shellcheck disable=SC2086 # the message is one line
-        echo "$known" | grep -Fqx -- "$1" || wrong_command "no slide is called $1; there are" $known
+        echo "$known" | grep -Fqx -- "$1" || wrong_command "no slide is called $1; the slides are" $known
         names="$names $1" ;;
     esac
     shift
 done
-command -v curl >/dev/null 2>&1 || wrong_command "there is no curl on this machine; python get_data.py needs none"
+command -v curl >/dev/null 2>&1 || wrong_command "this machine has no curl; python get_data.py does not need it"
 command -v sha256sum >/dev/null 2>&1 || command -v shasum >/dev/null 2>&1 ||
-    wrong_command "there is neither sha256sum nor shasum on this machine; python get_data.py needs none"
+    wrong_command "this machine has neither sha256sum nor shasum; python get_data.py does not need them"
 
 hidden=$dest/.fetching-sh-$$
 trap 'rm -rf "$hidden"' EXIT
@@ -130,14 +130,14 @@ if ! { mkdir -p "$dest" && mkdir "$hidden"; } 2>/dev/null; then
 fi
 
 failed=
-# The list comes in by descriptor 3, so that curl cannot eat it.
-# shellcheck disable=SC2034 # the licence is for get_data.py
+# The list is read from descriptor 3, since curl may read standard input.
+# shellcheck disable=SC2034 # only get_data.py uses the licence
 while IFS=$tab read -r name bytes sha256 licence url <&3; do
     case $name in '#'* | '') continue ;; esac
     url=${url%"$cr"}
     case " $names " in
     *" $name "*) [ "$bytes" -le "$large" ] || [ -n "$with_large" ] ||
-        wrong_command "$name has $(megabytes "$bytes"), so ask for it with --large" ;;
+        wrong_command "$name has $(megabytes "$bytes"): add --large to fetch it" ;;
     '  ') [ "$bytes" -le "$large" ] || [ -n "$with_large" ] || continue ;;
     *) continue ;;
     esac
@@ -158,10 +158,10 @@ while IFS=$tab read -r name bytes sha256 licence url <&3; do
 done 3<"$list"
 
 set -- "$dest"/*.svs
-if [ ! -e "$1" ]; then set --; fi # the pattern itself, where nothing matches it
-echo "$dest: slides there now: $#"
+if [ ! -e "$1" ]; then set --; fi # the pattern itself: no file matches it
+echo "$dest: number of slides there: $#"
 if [ -n "$failed" ]; then
-    complain "some slides are missing; python get_data.py finds others, also without this host"
+    complain "some slides are missing; python get_data.py has other sources"
     exit 1
 fi
 echo "next: python pipeline.py"
