@@ -1,1 +1,1 @@
-"""What the solutions share and only Prefect needs: the pipelines run without this folder."""
+"""Code that the Prefect solutions share. The plain pipelines do not use this folder."""

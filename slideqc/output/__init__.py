@@ -1,1 +1,1 @@
-"""What a run leaves in its output folder: pictures, rows, the table, the report."""
+"""Everything that a run writes to its output folder: pictures, rows, the table, the report."""

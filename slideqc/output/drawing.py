@@ -1,4 +1,4 @@
-"""Pictures for people: the overlay, the small pictures of the report, and image files from and to arrays."""
+"""Draw the overlay and the report's thumbnails; encode arrays as image files and decode them."""
 
 import base64
 from collections.abc import Iterable
@@ -6,20 +6,21 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-OUTLINE = (0, 120, 90)     # green stands off from hematoxylin's blue and eosin's pink
-TINT = (255, 214, 0)       # yellow, for the parts out of focus
-TINTED = np.round((np.arange(256)[:, None] + TINT) / 2).astype(np.uint8)[None]  # half the picture, half the tint
-THUMBNAIL = 420            # longest side in the report, pixels
-THUMBNAILS_BYTES = 150_000  # from the start of a JPEG, within which two of them end
-COMMENT, COMMENT_BYTES = b"\xff\xfe", 65533  # what begins a comment of a JPEG, and the most that it holds
+OUTLINE = (0, 120, 90)     # RGB; green differs from hematoxylin's blue and eosin's pink
+TINT = (255, 214, 0)       # RGB; yellow marks tissue out of focus
+TINTED = np.round((np.arange(256)[:, None] + TINT) / 2).astype(np.uint8)[None]  # look-up table: half picture, half tint
+THUMBNAIL = 420            # longest side of a thumbnail in the report, px
+THUMBNAILS_BYTES = 150_000  # the first bytes of a JPEG, which contain its two thumbnails
+COMMENT, COMMENT_BYTES = b"\xff\xfe", 65533  # marker of a comment in a JPEG, and the largest comment
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
-PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # quick, and small
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # fast, and small files
 
 
 def overlay(picture: np.ndarray, tissue: np.ndarray, blurry: np.ndarray) -> np.ndarray:
-    """The slide with its tissue outlined and its blurry tissue tinted.
+    """Draw the outline of the tissue and tint the blurry tissue.
 
-    `picture` is RGB uint8 (height, width, 3), the masks uint8 (height, width), 0 or 255; returns RGB uint8.
+    `picture` is RGB uint8 (height, width, 3). The masks are uint8 (height, width), 0 or 255. Returns a new RGB picture,
+    uint8 (height, width, 3).
     """
     drawn = picture.copy()
     cv2.copyTo(cv2.LUT(picture, TINTED), blurry, drawn)
@@ -28,10 +29,10 @@ def overlay(picture: np.ndarray, tissue: np.ndarray, blurry: np.ndarray) -> np.n
 
 
 def encode(name: str, picture: np.ndarray, small: Iterable[np.ndarray] = ()) -> bytes:
-    """An image file's bytes, in the format of the name's ending; RGB (height, width, 3) or gray (height, width).
+    """Encode a picture, uint8, RGB (height, width, 3) or gray (height, width), as an image file; returns its bytes.
 
-    A JPEG carries thumbnails of the pictures in `small` as its comments: they come first in the file, so that who wants
-    a small picture reads a few kilobytes, and no pixels.
+    The ending of `name`, .jpg or .png, gives the format. A JPEG also stores thumbnails of the pictures in `small`, in
+    comments at its beginning. So the report reads a few kilobytes of each slide, and decodes no picture.
     """
     if picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
@@ -43,7 +44,7 @@ def encode(name: str, picture: np.ndarray, small: Iterable[np.ndarray] = ()) -> 
 
 
 def thumbnails(start: bytes) -> list[str]:
-    """The thumbnails that a JPEG carries, as `data:` addresses for a page; `start` is its first THUMBNAILS_BYTES."""
+    """The thumbnails stored in a JPEG, as data URLs; `start` is the first THUMBNAILS_BYTES of the file."""
     found, at = [], _header_end(start)
     while start[at:at + 2] == COMMENT:
         end = at + 2 + int.from_bytes(start[at + 2:at + 4], "big")
@@ -57,19 +58,19 @@ def _header_end(jpeg: bytes) -> int:
 
 
 def decode_mask(content: bytes) -> np.ndarray:
-    """A gray image file as uint8 (height, width)."""
+    """Decode a gray image file; returns uint8 (height, width)."""
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
 def thumbnail(picture: np.ndarray) -> bytes:
-    """A small JPEG of an RGB picture."""
+    """Reduce an RGB picture, uint8 (height, width, 3), so that its longest side is THUMBNAIL px; returns a JPEG."""
     while max(picture.shape[:2]) >= 2 * THUMBNAIL and min(picture.shape[:2]) > 1:
-        height, width = (side // 2 for side in picture.shape[:2])  # halving is quick, any other scale is not
+        height, width = (side // 2 for side in picture.shape[:2])  # reducing by exactly 2 is fast
         picture = cv2.resize(picture[:2 * height, :2 * width], (width, height), interpolation=cv2.INTER_AREA)
     scale = THUMBNAIL / max(picture.shape[:2])
     size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    for quality in (80, 40, 10):  # noise takes more than a comment holds
+    for quality in (80, 40, 10):  # a noisy picture may exceed the largest comment
         content = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         if len(content) <= COMMENT_BYTES:
             break

@@ -1,4 +1,4 @@
-"""The report: one page that needs no other file and no network, worst slides first."""
+"""The report: one HTML page that needs no other file and no network; worst slides first."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import jinja2
 
 WORST_FIRST = ("failed", "rescan", "no_tissue", "ok")
-WORDS = {
+LABELS = {
     "failed": "could not be checked",
     "rescan": "need a rescan",
     "no_tissue": "without tissue",
@@ -15,9 +15,9 @@ WORDS = {
 
 
 def render(rows: list[dict], pictures_of: Callable[[dict], dict]) -> Iterator[str]:
-    """The page, piece by piece, so that the pictures of one slide at a time are in memory.
+    """Yield the page in parts, so that the pictures of only one slide at a time are in memory.
 
-    `rows` as in `results.csv`; `pictures_of` gives a row's small pictures, `slide` and `overlay`, as `data:` addresses.
+    `rows` are those of `results.csv`. `pictures_of(row)` returns the thumbnails `slide` and `overlay` as data URLs.
     """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True)
@@ -25,4 +25,4 @@ def render(rows: list[dict], pictures_of: Callable[[dict], dict]) -> Iterator[st
     counts = {status: sum(row["status"] == status for row in rows) for status in WORST_FIRST}
     worst_first = sorted(rows, key=lambda row: (WORST_FIRST.index(row["status"]), -(row["percent_blurry"] or 0)))
     return environment.get_template("report.html").generate(
-        rows=worst_first, counts=counts, words=WORDS, pictures_of=pictures_of)
+        rows=worst_first, counts=counts, labels=LABELS, pictures_of=pictures_of)

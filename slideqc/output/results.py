@@ -1,7 +1,7 @@
-"""The results of a run: a row a slide, and the table and report assembled from the rows.
+"""The results of a run: one row for each slide, and the table and the report made from all rows.
 
-Each slide's row is a file of its own, `<slide>_qc.json`, written last of the slide's files by whoever checked it. Runs
-that never meet, such as one flow run a slide, so still make one table.
+The process that checks a slide writes its row to a separate file, `<slide>_qc.json`, after the slide's other files.
+So independent runs, such as one flow run for each slide, can still make one table.
 """
 
 import contextlib
@@ -25,37 +25,40 @@ ROW_FILE = "_qc.json"
 LONGEST_NAME = 255  # bytes, on nearly all file systems
 TABLES = ("results.csv", "report.html", "run.json")
 PICTURES = ("_tissue_seg.png", "_blurry.png", "_overlay.jpg")
-OVERLAY = "_overlay.jpg"  # which carries the report's small pictures
+OVERLAY = "_overlay.jpg"  # it also stores the report's thumbnails
 
 
 def begin(output: Path, names: Iterable[str]) -> None:
-    """Make `output` ready for a new table: what an earlier run left of the table and of these slides goes.
+    """Prepare the folder `output` for a run over the slides `names`: delete the results of an earlier run.
 
-    Raises CommandError if the folder cannot be made or written to.
+    Deletes the table, the report, all rows, and the pictures of these slides. Raises CommandError if the folder cannot
+    be created or written to.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
         remove_parts(output)
-        ours = {*TABLES, *(f"{name}{kind}" for name in names for kind in PICTURES)}
-        for old in list(output.iterdir()):
-            if old.name in ours or old.name.endswith(ROW_FILE):
-                old.unlink(missing_ok=True)
-        write_whole(output / "run.json", b"{}\n")
+        old_names = {*TABLES, *(f"{name}{kind}" for name in names for kind in PICTURES)}
+        for path in list(output.iterdir()):
+            if path.name in old_names or path.name.endswith(ROW_FILE):
+                path.unlink(missing_ok=True)
+        write_whole(output / "run.json", b"{}\n")  # fails now, and not at the end, if the folder is not writable
         (output / "run.json").unlink()
     except OSError as error:
         raise CommandError(f"cannot write to the output folder {output} ({error.strerror}): "
-                           "give another one with --output") from error
+                           "choose another one with --output") from error
 
 
 def save_row(output: str | Path, file_name: str, status: str, *, base_mag: float | None = None,
              width: int | None = None, height: int | None = None, tissue_fraction: float | None = None,
              percent_blurry: float | None = None, warnings: Iterable[str] = (), error: str = "") -> dict:
-    """Write a slide's row and return it. `percent_blurry` is a fraction of the tissue area, 0–1.
+    """Write the row of a slide and return it.
 
-    Raises OutputError if the row cannot be written.
+    `status` is one of STATUSES. `width` and `height` are in pixels of the working size. `tissue_fraction` is a fraction
+    of the slide's area, `percent_blurry` a fraction of the tissue area, both 0–1. Raises OutputError if the row cannot
+    be written, SlideError if the slide's name is too long.
     """
     row = {"file_name": file_name, "status": status, "base_mag": base_mag, "width": width, "height": height,
-           "tissue_fraction": _six(tissue_fraction), "percent_blurry": _six(percent_blurry),
+           "tissue_fraction": _rounded(tissue_fraction), "percent_blurry": _rounded(percent_blurry),
            "warnings": [*warnings, *filter(None, [NOTES.get(status)])], "error": error}
     write_output(_row_file(output, file_name), json.dumps(row, indent=1))
     return row
@@ -64,12 +67,12 @@ def save_row(output: str | Path, file_name: str, status: str, *, base_mag: float
 def save_failure(output: str | Path, slide: str | Path, error: Exception) -> dict:
     """Write the row of a slide that could not be checked, with the reason in one line; returns the row.
 
-    Where `error` says that the folder is full, which the other slides would meet too, it is raised again.
+    Raises `error` again if it says that the folder is full or read-only: the other slides would fail too.
     """
     slide = Path(slide)
     known = isinstance(error, (SlideError, OutputError))
     reason = str(error) if known else f"{slide.name}: {type(error).__name__}: {error}"
-    # The same slide gets the same words, wherever it lies.
+    # Without folders: the same slide gets the same reason in every folder.
     reason = " ".join(reason.replace(f"{slide.parent}{os.sep}", "").replace(f"{output}{os.sep}", "").split())
     row = save_row(output, slide.name, "failed", error=reason)
     if isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) in FULL:
@@ -78,13 +81,13 @@ def save_failure(output: str | Path, slide: str | Path, error: Exception) -> dic
 
 
 def save_killed(output: str | Path, slide: str | Path, death: Exception) -> dict:
-    """Write the row of a slide whose process was killed; returns the row."""
-    return save_failure(output, slide, SlideError(f"{Path(slide).name} was given up: {death}, perhaps for want of "
-                                                  "memory: try fewer --workers"))
+    """Write the row of a slide whose worker process was killed; `death` says how. Returns the row."""
+    return save_failure(output, slide, SlideError(f"{Path(slide).name} could not be checked: {death}, perhaps because "
+                                                  "memory ran out: try fewer --workers"))
 
 
 def has_row(output: Path, slide: str | Path) -> bool:
-    """Has somebody checked this slide, with whatever result?"""
+    """Does the slide have a row, with any status?"""
     return _row_file(output, Path(slide).name).exists()
 
 
@@ -95,7 +98,7 @@ def _row_file(output: str | Path, file_name: str) -> Path:
     return Path(output) / f"{file_name}{ROW_FILE}"
 
 
-def _six(fraction: float | None) -> float | None:
+def _rounded(fraction: float | None) -> float | None:
     return None if fraction is None else round(float(fraction), 6)
 
 
@@ -106,10 +109,11 @@ def read_rows(output: Path) -> list[dict]:
 
 
 def assemble(output: Path) -> list[dict]:
-    """Write `results.csv` and `report.html` from the rows that are there; returns the rows.
+    """Write `results.csv` and `report.html` from the rows in `output`; returns the rows, sorted by file name.
 
-    Runs that end together need no lock: whoever wrote the table looks once more whether rows have come since, and
-    if so writes it again. A row is there before its run assembles, so the last table holds them all.
+    Runs that end at the same time need no lock. Each run writes its rows first, then the table. After that it reads the
+    rows again, and if there are new ones, it writes the table again. So the last table contains every row. Raises
+    OutputError if a file cannot be written.
     """
     rows = None
     while rows != (rows := read_rows(output)):
@@ -120,12 +124,12 @@ def assemble(output: Path) -> list[dict]:
 
 
 def _pictures(output: Path, row: dict) -> dict[str, str]:
-    """The row's small pictures, from the overlay, which carries them; none for a slide that failed."""
-    with contextlib.suppress(FileNotFoundError):  # another run may just begin anew
+    """The thumbnails of a slide, as data URLs, read from its overlay; empty for a slide that failed."""
+    with contextlib.suppress(FileNotFoundError):  # a new run may have deleted the overlay
         if row["status"] != "failed":
             with (output / f"{row['file_name']}{OVERLAY}").open("rb") as file:
-                small = drawing.thumbnails(file.read(drawing.THUMBNAILS_BYTES))
-            return dict(zip(("slide", "overlay"), small, strict=False))
+                thumbnails = drawing.thumbnails(file.read(drawing.THUMBNAILS_BYTES))
+            return dict(zip(("slide", "overlay"), thumbnails, strict=False))
     return {}
 
 

@@ -1,4 +1,4 @@
-"""How a run over a folder of slides begins and ends: the same in every script."""
+"""Begin and end a run over a folder of slides, in the same way in every script."""
 
 import argparse
 import json
@@ -27,13 +27,13 @@ class Run:
 
     options: argparse.Namespace
     slides: list[str]  # absolute paths, sorted by name
-    started: float     # seconds, as time.perf_counter() counts them
+    started: float     # value of time.perf_counter() at the start, in seconds
 
     @classmethod
     def begin(cls, options: argparse.Namespace) -> "Run":
-        """Find the slides of `options.folder`, and remove what an earlier run left of them in `options.output`.
+        """Find the slides of `options.folder`, and delete the results of an earlier run in `options.output`.
 
-        Raises CommandError if there is no slide, or if nothing can be written to the output folder.
+        Raises CommandError if there is no slide, or if the output folder cannot be written to.
         """
         run = cls(options, flags.slides(options.folder, options.filetype), time.perf_counter())
         results.begin(options.output, (Path(slide).name for slide in run.slides))
@@ -41,7 +41,10 @@ class Run:
         return run
 
     def finish(self) -> int:
-        """Write and show the table and the report; returns the exit status, 1 if a slide could not be checked."""
+        """Write the table and the report, and print the table.
+
+        A slide without a row gets one that says `failed`. Returns the exit status: 1 if a slide failed, otherwise 0.
+        """
         output = self.options.output
         for slide in self.slides:
             if not results.has_row(output, slide):

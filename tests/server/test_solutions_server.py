@@ -199,7 +199,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
 def test_something_else_at_the_address(script: str, small_slides: Path, tmp_path: Path) -> None:
     with answering(200, b"<html>hello</html>") as url:
         said = refused(script, url, tmp_path, "--folder", small_slides, "--output", tmp_path / "output")
-    assert url in said and "is no Prefect server" in said
+    assert url in said and "is not a Prefect server" in said
 
 
 @pytest.mark.parametrize("status, body", [
@@ -208,7 +208,7 @@ def test_something_else_at_the_address(script: str, small_slides: Path, tmp_path
     (500, b"\xff\xfe")], ids=str)
 def test_other_answers(status: int, body: bytes) -> None:
     with answering(status, body) as url, set_temporary_config({"backend": "server", "cloud.api": url}), \
-            pytest.raises(CommandError, match=f"{url} is no Prefect server"):
+            pytest.raises(CommandError, match=f"{url} is not a Prefect server"):
         servers.check(PROJECT)
 
 
