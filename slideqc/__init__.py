@@ -1,1 +1,1 @@
-"""What the workshop's scripts share and nobody reads aloud: one file a concern."""
+"""Code that the workshop's scripts share. Attendees need not read it."""

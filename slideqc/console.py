@@ -1,7 +1,7 @@
-"""What a run shows on the terminal: log lines, a progress bar, the table, one line for a mistake.
+"""Everything that a run prints to the terminal: log lines, a progress bar, the table, one line for an error.
 
-The scripts import it before any package that has to be installed, so that a Python without them is told in one line
-too. For the same reason it imports its own two where they are used.
+The scripts import this module before any installed package. If a package is missing, they end with one line instead of
+a traceback. For this reason, the module imports tqdm and tabulate only in the functions that use them.
 """
 
 import functools
@@ -22,41 +22,44 @@ logger = logging.getLogger("slideqc")
 
 
 def script(main: Callable[..., int]) -> Callable[..., int]:
-    """Let a script's `main` log to the terminal, and end in one line where a user or the disk is at fault."""
+    """Decorate the `main` of a script: start logging, and print one line instead of a traceback for expected errors.
+
+    The exit status is 2 after a CommandError, 1 after an OutputError or a SlideError, 130 after Ctrl-C.
+    """
     @functools.wraps(main)
-    def told_in_one_line(argv: list[str] | None = None) -> int:
+    def with_one_line_errors(argv: list[str] | None = None) -> int:
         for stream in (sys.stdout, sys.stderr):
-            # A name that the terminal cannot show must not end the run.
+            # A file name that the terminal cannot show must not end the run.
             stream.reconfigure(errors="backslashreplace")
         start_logging()
-        gc.freeze()  # what the imports made stays: to search it for cycles, at the end too, takes a tenth of a second
+        gc.freeze()  # saves 0.1 s: imported objects need no search for cycles
         try:
             return main(argv)
         except CommandError as error:
-            return _say(error, 2)
+            return _print_error(error, 2)
         except (OutputError, SlideError) as error:
-            return _say(error, 1)
+            return _print_error(error, 1)
         except KeyboardInterrupt:
-            return _say("stopped: the slides checked so far have their rows, the table was not written", 130)
-    return told_in_one_line
+            return _print_error("stopped: the slides checked so far have their rows, the table was not written", 130)
+    return with_one_line_errors
 
 
 def start_logging(in_worker: bool = False) -> None:
-    """Show log lines on standard output; those of a worker process first wipe the progress bar of its parent."""
+    """Write log lines to standard output. In a worker process, each line first erases the parent's progress bar."""
     wipe = "\r\x1b[K" if in_worker and sys.stdout.isatty() and sys.stderr.isatty() else ""
     terminal = logging.StreamHandler(sys.stdout)
-    terminal.addFilter(lambda record: not record.name.startswith("prefect"))  # it shows its own lines
+    terminal.addFilter(lambda record: not record.name.startswith("prefect"))  # Prefect prints its own lines
     logging.basicConfig(handlers=[terminal], level=logging.INFO, datefmt="%H:%M:%S", force=in_worker,
                         format=f"{wipe}%(asctime)s %(levelname)-7s %(message)s")
 
 
-def _say(problem: object, status: int) -> int:
+def _print_error(problem: object, status: int) -> int:
     print(f"{Path(sys.argv[0]).name}: {' '.join(str(problem).split())}", file=sys.stderr)
     return status
 
 
 def progress(slides: Iterable, total: int | None = None) -> Iterator:
-    """Go through the slides with a progress bar, where standard error is a terminal."""
+    """Yield each of `slides`, and show a progress bar if standard error is a terminal."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -67,7 +70,7 @@ def progress(slides: Iterable, total: int | None = None) -> Iterator:
 
 
 def show(row: dict) -> None:
-    """Log a slide as it is done."""
+    """Log the result of one slide; `row` is its row."""
     if row["status"] == "failed":
         logger.error("failed: %s", row["error"])
     else:
@@ -76,14 +79,14 @@ def show(row: dict) -> None:
 
 
 def table(rows: list[dict]) -> str:
-    """The rows for the terminal, at most 40 of them."""
+    """A table of the rows, as text for the terminal; it has at most TABLE_ROWS rows."""
     from tabulate import tabulate
 
-    shown = [(row["file_name"], row["status"], _percent(row["tissue_fraction"]), _percent(row["percent_blurry"]),
+    cells = [(row["file_name"], row["status"], _percent(row["tissue_fraction"]), _percent(row["percent_blurry"]),
               row["error"] or "; ".join(row["warnings"])) for row in rows[:TABLE_ROWS]]
-    text = tabulate(shown, ["slide", "status", "tissue", "blurry", "notes"], disable_numparse=True,
+    text = tabulate(cells, ["slide", "status", "tissue", "blurry", "notes"], disable_numparse=True,
                     colalign=("left", "left", "right", "right", "left"), maxcolwidths=[None, None, None, None, 60])
-    more = len(rows) - len(shown)
+    more = len(rows) - len(cells)
     return text + (f"\n… and {more} more in results.csv" if more else "")
 
 

@@ -1,13 +1,13 @@
-"""The three ways in which a run can go wrong, told apart by what becomes of them."""
+"""The three kinds of expected errors; each has its own consequence for the run."""
 
 
 class SlideError(Exception):
-    """This slide cannot be checked: its row says `failed`, the other slides go on."""
+    """One slide cannot be checked: its row says `failed`, and the run continues with the other slides."""
 
 
 class OutputError(Exception):
-    """The output folder stopped taking files: the run ends, exit status 1."""
+    """The output folder cannot be written to: the run ends with exit status 1."""
 
 
 class CommandError(Exception):
-    """The command itself was wrong: one line on standard error, exit status 2."""
+    """The command is wrong: the script prints one line to standard error and ends with exit status 2."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and a folder that takes no more of them."""
+"""Write files atomically, and report a folder that cannot be written to."""
 
 import errno
 import uuid
@@ -8,40 +8,43 @@ from pathlib import Path
 from slideqc.errors import OutputError, SlideError
 
 PART = ".part"
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # what the next file would meet too
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # the next file would fail with these errors too
 
 
 def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Write `content`, at once or in pieces, beside `path` and rename it there: no reader ever meets half a file."""
-    aside = path.with_name(f".{uuid.uuid4().hex}{PART}")
+    """Write `content`, bytes or parts of them, to a temporary file and rename it to `path`.
+
+    So no process ever reads an incomplete file. Raises OSError; then no temporary file remains.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex}{PART}")
     try:
-        with aside.open("wb") as file:
+        with temporary.open("wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
-        aside.replace(path)
+        temporary.replace(path)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def write_output(path: Path, content: bytes | str | Iterable[str]) -> None:
-    """Write what a run leaves, whole: a picture, or a text, at once or in pieces.
+    """Write an output file of a run atomically: bytes of a picture, or text, also in parts.
 
-    Raises OutputError, in words, if the folder does not take it, and SlideError where that is for the name.
+    Raises OutputError if the file cannot be written, and SlideError if its name is too long.
     """
     if not isinstance(content, bytes):
-        # Names of files may hold bytes that are no text: those are shown escaped.
-        pieces = [content] if isinstance(content, str) else content
-        content = (piece.encode("utf-8", "backslashreplace") for piece in pieces)
+        # A file name may contain bytes that are not valid UTF-8: they are escaped.
+        parts = [content] if isinstance(content, str) else content
+        content = (part.encode("utf-8", "backslashreplace") for part in parts)
     try:
         write_whole(path, content)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise SlideError(f"cannot write {path} ({error.strerror}): give the slide a shorter name") from error
-        raise OutputError(f"cannot write {path} ({error.strerror}): make room or give another --output; "
-                          "the rows written so far are whole") from error
+        raise OutputError(f"cannot write {path} ({error.strerror}): free some space or choose another "
+                          "--output; the rows written so far are complete") from error
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what killed runs left aside in `folder`."""
-    for aside in folder.glob(f".*{PART}"):
-        aside.unlink(missing_ok=True)
+    """Delete temporary files that killed runs left in `folder`."""
+    for temporary in folder.glob(f".*{PART}"):
+        temporary.unlink(missing_ok=True)

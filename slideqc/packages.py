@@ -1,4 +1,4 @@
-"""What a script says in a Python that lacks the workshop's packages: mostly it is the one outside .venv."""
+"""The error line of a script whose Python lacks the workshop's packages: most often `.venv` is not activated."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ NEEDED = ("cv2", "numpy", "openslide", "prefect", "simplejpeg", "tabulate", "tif
 
 
 def require() -> None:
-    """End the script in one line, exit status 2, where a package of the pipelines is missing."""
+    """If a package of the pipelines is missing, print one line and end the script with exit status 2."""
     for package in NEEDED:
         if find_spec(package) is None:
             print(f"{Path(sys.argv[0]).name}: {lacking(package)}", file=sys.stderr)
@@ -19,12 +19,15 @@ def require() -> None:
 
 
 def lacking(package: str) -> str:
-    """The one line: which Python lacks the package, and the command that helps."""
+    """The error line: which Python lacks the package, and the command that fixes it."""
     return f"{sys.executable} lacks the package {package}; {repair()}"
 
 
 def repair(what: str = "-r requirements.txt") -> str:
-    """How to install it: by pip in a virtual environment alone, since many a system keeps its own Python to itself."""
+    """The command that installs `what` (arguments of pip).
+
+    It uses pip only in a virtual environment, since many systems do not let pip change their own Python.
+    """
     pip = f"python -m pip install {what}"
     if (VENV / "pyvenv.cfg").exists() and not VENV.samefile(sys.prefix):
         return f"activate .venv first: {ACTIVATE}"

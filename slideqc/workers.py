@@ -1,8 +1,8 @@
-"""Worker processes: when one dies, at any moment, the run loses one item and goes on.
+"""Worker processes: if one dies, at any moment, the run loses only the item of that process and continues.
 
-Each worker has a pipe of its own. The workers of the usual pools share one queue and one lock: a worker that is killed
-while it holds the lock leaves the others waiting for ever. The kept library that comes nearest, pebble, lost calls in 3
-of 6 trials of the test that kills workers, and hung in one.
+Each worker has its own pipe. In the usual pools, all workers share one queue and one lock: if a worker is killed while
+it holds the lock, the others wait forever. The most similar maintained library is pebble: in 6 trials of the test that
+kills workers, it lost calls in 3 and hung in 1.
 """
 
 import contextlib
@@ -15,26 +15,27 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import connection
 from typing import Any, TypeVar
 
-SECONDS_TO_END = 10  # for one that is deep in a library
+SECONDS_TO_END = 10  # then a process that does not end, for example in C code, is killed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class WorkerError(Exception):
-    """The process ended before the call did: killed, or crashed in a library."""
+    """The worker process ended during a call: it was killed, or it crashed in C code."""
 
 
 class Workers:
-    """`count` processes that call `function`, each after a first call of `initializer`. To be used with `with`.
+    """`count` processes that call `function`. Each process calls `initializer` once at its start.
 
-    Where a process dies, `if_killed(item, error)` is called here, and gives the result of its item.
+    If a process dies, the calling process uses `if_killed(item, error)` as the result of its item. Use the object in a
+    `with` statement: at its end, the processes are terminated.
     """
 
     def __init__(self, count: int, function: Callable[[Item], Result], *, initializer: Callable[[], object],
                  if_killed: Callable[[Item, WorkerError], Result]) -> None:
         self._count = count
-        self._does = function, initializer
+        self._calls = function, initializer
         self._if_killed = if_killed
         self._processes: dict[connection.Connection, multiprocessing.Process] = {}
 
@@ -48,21 +49,21 @@ class Workers:
         try:
             for process in self._processes.values():
                 process.join(max(0, until - time.monotonic()))
-        finally:  # also where Ctrl-C comes once more
+        finally:  # also after a second Ctrl-C
             for pipe, process in tuple(self._processes.items()):
                 process.kill()
-                self._gone(pipe)
+                self._remove(pipe)
 
     def each(self, items: Iterable[Item]) -> Iterator[Result]:
-        """The result of `function(item)` for each item, in the order in which they are done; raises what it raised."""
+        """Yield `function(item)` for each item, in the order in which the calls end; raises what `function` raised."""
         busy: dict[connection.Connection, Item] = {}
         idle = list(self._processes)
         finished: list[tuple[Item, Any, Exception | None]] = []
         waiting = iter(items)
         while True:
             for _, item in zip(range(self._count - len(busy)), waiting, strict=False):
-                busy[self._sent(item, idle)] = item
-            for item, result, error in finished:  # only now, after the next ones are sent: no worker has to wait
+                busy[self._send(item, idle)] = item
+            for item, result, error in finished:  # after the next items are sent, so that no worker waits
                 if isinstance(error, WorkerError):
                     result, error = self._if_killed(item, error), None
                 if error:
@@ -71,50 +72,50 @@ class Workers:
             if not busy:
                 return
             ready = connection.wait(busy)
-            finished = [(busy.pop(pipe), *self._answer(pipe)) for pipe in ready]
+            finished = [(busy.pop(pipe), *self._receive(pipe)) for pipe in ready]
             idle += [pipe for pipe in ready if pipe in self._processes]
 
-    def _sent(self, item: Item, idle: list[connection.Connection]) -> connection.Connection:
+    def _send(self, item: Item, idle: list[connection.Connection]) -> connection.Connection:
         """Send an item to an idle worker, or to a new one; returns its pipe."""
         while True:
             pipe = idle.pop() if idle else self._start()
             try:
                 pipe.send(item)
                 return pipe
-            except OSError:  # it died with nothing to do
-                self._gone(pipe)
+            except OSError:  # the worker died while it was idle
+                self._remove(pipe)
 
     def _start(self) -> connection.Connection:
-        ours, theirs = multiprocessing.Pipe()
-        forked = [*self._processes, ours]
-        process = multiprocessing.Process(target=_serve, args=(theirs, forked, *self._does), daemon=True)
+        parent_end, child_end = multiprocessing.Pipe()
+        inherited = [*self._processes, parent_end]
+        process = multiprocessing.Process(target=_serve, args=(child_end, inherited, *self._calls), daemon=True)
         process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
-        self._processes[ours] = process
-        return ours
+        child_end.close()  # then the pipe closes when the process ends
+        self._processes[parent_end] = process
+        return parent_end
 
-    def _answer(self, pipe: connection.Connection) -> tuple[Any, Exception | None]:
-        """The result that a worker sent, or its error; a WorkerError where it died first."""
+    def _receive(self, pipe: connection.Connection) -> tuple[Any, Exception | None]:
+        """Receive a worker's result, or the exception that its call raised; a WorkerError if the worker died."""
         try:
             return pipe.recv()
         except (EOFError, OSError):
-            return None, WorkerError(f"its worker died (exit status {self._gone(pipe)})")
+            return None, WorkerError(f"its worker died (exit status {self._remove(pipe)})")
 
-    def _gone(self, pipe: connection.Connection) -> int:
-        """See the process off; returns its exit status, negative where a signal ended it."""
+    def _remove(self, pipe: connection.Connection) -> int:
+        """Wait for a process that ends, and forget it; returns its exit status, negative if a signal ended it."""
         pipe.close()
         process = self._processes.pop(pipe)
         process.join()
         return process.exitcode
 
 
-def _serve(pipe: connection.Connection, forked: list[connection.Connection], function: Callable[[Any], Any],
+def _serve(pipe: connection.Connection, inherited: list[connection.Connection], function: Callable[[Any], Any],
            initializer: Callable[[], object]) -> None:
-    """Work on one item after the other, until the other end of the pipe is closed."""
-    for inherited in forked:
-        inherited.close()  # or the end of a killed run would not be the end of its pipes
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to all: the others are ended by the first
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # it removes its half-written files
+    """Run in a worker process: handle one item after the other, until the other end of the pipe is closed."""
+    for other in inherited:
+        other.close()  # otherwise pipes would stay open after the parent was killed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes: the parent then ends its workers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # deletes incomplete files
     initializer()
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -122,6 +123,6 @@ def _serve(pipe: connection.Connection, forked: list[connection.Connection], fun
             try:
                 answer = function(item), None
             except Exception as error:
-                error.add_note(traceback.format_exc())  # which does not travel otherwise
+                error.add_note(traceback.format_exc())  # pickling would lose the traceback
                 answer = None, error
             pipe.send(answer)

@@ -1,1 +1,1 @@
-"""What check.py needs and nothing else does: is this machine ready, and is this flow right?"""
+"""The parts of check.py: is this machine ready, and is this flow right?"""

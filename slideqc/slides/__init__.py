@@ -1,1 +1,1 @@
-"""Where slides come from, fetched or generated, and how their pixels are read."""
+"""Fetch slides, generate slides, and read their pixels."""
