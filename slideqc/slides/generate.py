@@ -74,7 +74,7 @@ def write_slide(path: Path, *, width: int, height: int, magnification: float, se
     levels = tuple(levels or LEVELS[magnification])
     if (levels[0] != 1 or any(low >= high or high % low for low, high in pairwise(levels))
             or any(level % 16 for level in levels if level not in (1, 4))):
-        raise ValueError(f"cannot write the levels {levels}: use 1, then any of 4, 16 and multiples of 16")
+        raise ValueError(f"cannot write a pyramid of {levels}: use 1, then any of 4, 16 and multiples of 16")
     facts = {"AppMag": f"{magnification:g}", "MPP": f"{9.98 / magnification:.4f}"}
     painter = Painter(width, height, int(magnification) // 20, seed, blurred)
     truth_path(path).parent.mkdir(parents=True, exist_ok=True)
