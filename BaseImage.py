@@ -1,14 +1,14 @@
-"""One slide, opened: its metadata, and its pixels at a working magnification.
+"""A whole-slide image: its metadata, and its pixels at a working magnification.
 
     >>> image = BaseImage("data/CMU-1-Small-Region.svs")
     >>> image.base_mag, image.mpp
     (20.0, 0.499)
-    >>> image.picture("1.25x").shape      # 20x / 1.25x: one pixel for 16 × 16
+    >>> image.picture("1.25x").shape      # 20x / 1.25x = 16: one pixel for 16 × 16 pixels of the slide
     (185, 138, 3)
 
-The handle is light: it holds no pixels and no open file, so it travels between threads, processes and machines as
-a few hundred bytes, and each of them opens the slide anew when it needs pixels. What one step of the pipeline
-leaves for the next lies in the `output` folder, beside each other under the slide's name.
+A BaseImage contains no pixels and no open file. So its pickle has only a few hundred bytes, and can be sent to other
+threads, processes and machines. Each of them opens the slide file again when it needs pixels. The steps of the pipeline
+exchange files in the `output` folder, named after the slide.
 """
 
 from collections.abc import Iterable
@@ -23,16 +23,16 @@ from slideqc.slides import magnification, reading
 
 
 class BaseImage:
-    """A whole-slide image: where it is, what it says of itself, where its results go.
+    """The path, the metadata and the output folder of a slide.
 
-    Raises SlideError, in words, if the file is missing, empty, truncated or no slide.
+    Raises SlideError if the file is missing, empty, truncated or not a slide.
     """
 
     def __init__(self, file_name: str | Path, output: str | Path = "output") -> None:
         self.path = Path(file_name)
         self.output = Path(output)
         self.facts = reading.read_facts(self.path)
-        self.mpp = self.facts.mpp  # µm/px of the full-size picture, None if the slide does not say
+        self.mpp = self.facts.mpp  # µm per pixel of level 0, None if the file does not state it
         self.base_mag = magnification.base_magnification(self.facts.objective_power, self.mpp)
         self.warnings = []
         if self.base_mag and not self.facts.objective_power:
@@ -40,11 +40,14 @@ class BaseImage:
 
     @property
     def name(self) -> str:
-        """The file's name with its ending."""
+        """The name of the slide file, with its ending."""
         return self.path.name
 
     def plan(self, image_work_size: str) -> magnification.Plan:
-        """Level, reduction, width and height of the working picture; SlideError if the slide has no such size."""
+        """How to read the slide at a working size such as "1.25x" or "1/16": level, reduction, width and height in px.
+
+        Raises SlideError if the slide has no such size, or does not state the magnification that it needs.
+        """
         try:
             downsample = magnification.downsample_for(image_work_size, self.base_mag)
             return magnification.plan(downsample, self.facts.level_dimensions, self.facts.level_downsamples)
@@ -52,18 +55,22 @@ class BaseImage:
             raise SlideError(f"{self.name} {error}") from None
 
     def picture(self, image_work_size: str) -> np.ndarray:
-        """The whole slide as RGB, uint8 (height, width, 3), read-only; unscanned parts in the background colour."""
+        """Read the whole slide at a working size: RGB uint8 (height, width, 3), read-only.
+
+        Parts that were not scanned have the background colour. Raises SlideError if the pixels cannot be read.
+        """
         return reading.read_picture(self.path, self.facts, self.plan(image_work_size))
 
     def save(self, kind: str, picture: np.ndarray, small: Iterable[np.ndarray] = ()) -> None:
-        """Write a picture to `<output>/<slide>_<kind>`; the ending of `kind` is the format.
+        """Write a picture, uint8, RGB (height, width, 3) or gray (height, width), to `<output>/<slide>_<kind>`.
 
-        A JPEG carries thumbnails of the pictures in `small`, for the report.
+        The ending of `kind`, .png or .jpg, gives the format. A JPEG also stores thumbnails of the pictures in `small`,
+        for the report. Raises OutputError if the file cannot be written, SlideError if its name is too long.
         """
         write_output(self.output / f"{self.name}_{kind}", drawing.encode(kind, picture, small))
 
     def load_mask(self, kind: str) -> np.ndarray:
-        """The mask that an earlier step saved, uint8 (height, width), 0 or 255."""
+        """Read the mask that an earlier step saved: uint8 (height, width), 0 or 255. Raises SlideError without one."""
         path = self.output / f"{self.name}_{kind}"
         if not path.exists():
             raise SlideError(f"{self.name} has no {path.name} yet: the step that writes it has to come first "
@@ -71,6 +78,9 @@ class BaseImage:
         return drawing.decode_mask(path.read_bytes())
 
     def describe(self, image_work_size: str) -> dict:
-        """What the results say of the slide, whatever was found: sizes in pixels, and what is odd about it."""
+        """The part of the slide's row that does not depend on the results.
+
+        The magnification, width and height in pixels of the working size, and warnings.
+        """
         _, _, width, height = self.plan(image_work_size)
         return {"base_mag": self.base_mag, "width": width, "height": height, "warnings": self.warnings}

@@ -2,8 +2,8 @@
 
     python pipeline_parallel.py --folder data --workers 4
 
-What changes against pipeline.py is the loop: worker processes check the slides, and the rows arrive in the order in
-which they are done. When a worker dies, the row of its slide says `failed`, and a new worker takes its place.
+Only the loop differs from pipeline.py: worker processes check the slides, and each row arrives when its slide is done.
+If a worker dies, the row of its slide says `failed`, and a new worker replaces it.
 """
 
 import sys
@@ -20,7 +20,7 @@ from slideqc.workers import Workers
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    """Check every slide of the folder, `--workers` at a time; returns the exit status."""
+    """Check all slides of the folder, `--workers` at a time; returns the exit status."""
     parser = flags.parser(__doc__)
     flags.add_workers(parser)
     options = parser.parse_args(argv)

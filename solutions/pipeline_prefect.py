@@ -2,10 +2,14 @@
 
     python solutions/pipeline_prefect.py --folder data
 
-What changes against pipeline.py: each step becomes a task; the steps are called inside a `Flow`, which runs nothing
-yet but notes who needs whose result; what the caller chooses becomes a `Parameter`; the `if`, which would ask about a
-result that is not there yet, becomes a `case`; the blur step is told that it comes after the tissue step, from which
-it takes a file and no result; and the loop calls `flow.run()`.
+What changes from pipeline.py:
+
+- Each step becomes a task.
+- The steps are called inside a `Flow`. This runs no task: it only records which task needs which result.
+- Each value that the user chooses becomes a `Parameter`.
+- The `if` becomes a `case`, since the result that it tests does not exist yet.
+- The blur step reads a file of the tissue step, but not its result. So `upstream_tasks` says which one runs first.
+- The loop calls `flow.run()`.
 """
 
 import sys
@@ -28,7 +32,7 @@ from slideqc.orchestration import flows
 from slideqc.output import results
 from slideqc.output.run import Run
 
-# A shared drive may hiccup: what reads slides from it is tried once more.
+# A shared drive may fail for a moment: tasks that read a slide are retried once.
 RETRY = {"max_retries": 1, "retry_delay": timedelta(seconds=1)}
 
 load_image = task(pipeline.load_image, **RETRY)
@@ -39,7 +43,7 @@ check_blurry = task(pipeline.check_blurry)
 
 @task
 def blurry_action(image: BaseImage, percent_blurry: float) -> None:
-    """Ask for a rescan, through Prefect's logger, whose lines reach a server too."""
+    """Ask for a rescan. Prefect's logger also sends the line to a server."""
     logger = prefect.context.get("logger")
     logger.warning("%s: %.1f %% of the tissue is blurry, please rescan", image.name, 100 * percent_blurry)
 
@@ -47,7 +51,7 @@ def blurry_action(image: BaseImage, percent_blurry: float) -> None:
 @task(trigger=all_finished, skip_on_upstream_skip=False)
 def save_result(file_name: str, output: str, image: BaseImage, image_work_size: str, tissue_fraction: float,
                 percent_blurry: float | None, too_blurry: bool) -> None:
-    """Write the slide's row, also when a step failed: such a step hands on its exception in place of a result."""
+    """Write the slide's row, also if a step failed: then this task receives an exception instead of a result."""
     try:
         for result in (image, tissue_fraction, percent_blurry, too_blurry):
             if isinstance(result, Exception):
@@ -58,7 +62,7 @@ def save_result(file_name: str, output: str, image: BaseImage, image_work_size: 
 
 
 def define_flow() -> Flow:
-    """The steps for one slide, and who waits for whom."""
+    """The flow for one slide: its tasks and their dependencies."""
     with Flow("Image QC", terminal_state_handler=flows.finish) as flow:
         file_name = Parameter("file_name")
         image_work_size = Parameter("image_work_size", default="1.25x")
@@ -75,13 +79,13 @@ def define_flow() -> Flow:
         with case(too_blurry, True):
             blurry_action(image, percent_blurry)
         saved = save_result(file_name, output, image, image_work_size, result, percent_blurry, too_blurry)
-        flow.set_reference_tasks([saved])  # a flow run is as good as its slide's row
+        flow.set_reference_tasks([saved])  # the flow run succeeds if this task does
     return flow
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    """Check every slide of the folder, one flow run a slide; returns the exit status."""
+    """Check all slides of the folder, with one flow run for each slide; returns the exit status."""
     parser = flags.parser(__doc__)
     flags.add_visualize(parser)
     options = parser.parse_args(argv)

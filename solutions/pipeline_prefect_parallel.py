@@ -1,10 +1,15 @@
-"""Steps 3 and 4: one flow run for all slides, mapped, on the executor of your choice.
+"""Steps 3 and 4: one flow run for all slides, with mapped tasks, on an executor that you choose.
 
     python solutions/pipeline_prefect_parallel.py --folder data --executor threads --workers 2
 
-What changes against pipeline_prefect.py in step 3: each step is mapped over the slides with `.map`; what is the same
-for all of them is `unmapped`; the `case` moves into a function of its own, which `apply_map` applies to each slide; the
-loop over the files becomes a list that the flow is given. In step 4, the flow gets an executor: where its tasks run.
+What changes from pipeline_prefect.py in step 3:
+
+- Each task is mapped over the slides with `.map`.
+- Arguments that are the same for all slides are `unmapped`.
+- The `case` moves to a function, which `apply_map` applies to each slide.
+- Instead of the loop, the flow gets the list of all slides as a parameter.
+
+In step 4, the flow gets an executor, which decides where its tasks run.
 """
 
 import sys
@@ -31,7 +36,7 @@ from solutions.pipeline_prefect import (
 
 
 def rescan_if_blurry(image: Task, percent_blurry: Task, blur_max: Task) -> Task:
-    """The part of the flow that branches, for one slide."""
+    """The branch of the flow, for one slide."""
     too_blurry = check_blurry(percent_blurry, blur_max)
     with case(too_blurry, True):
         blurry_action(image, percent_blurry)
@@ -39,7 +44,7 @@ def rescan_if_blurry(image: Task, percent_blurry: Task, blur_max: Task) -> Task:
 
 
 def define_flow() -> Flow:
-    """The steps for all slides, and who waits for whom."""
+    """The flow for all slides: its mapped tasks and their dependencies."""
     with Flow("Image QC, mapped", terminal_state_handler=flows.finish) as flow:
         file_names = Parameter("file_names")
         image_work_size = unmapped(Parameter("image_work_size", default="1.25x"))
@@ -59,7 +64,10 @@ def define_flow() -> Flow:
 
 
 def choose_executor(name: str, workers: int, scheduler_address: str | None) -> Executor:
-    """Where the tasks run: one after the other in this process, on threads, on processes, or on a Dask cluster."""
+    """Choose where tasks run: one after the other in this process, on threads, on processes, or on a Dask cluster.
+
+    The cluster is the one at `scheduler_address`, or if that is None, a local one with `workers` processes.
+    """
     if name == "local":
         return LocalExecutor()
     if name != "distributed":
@@ -71,7 +79,7 @@ def choose_executor(name: str, workers: int, scheduler_address: str | None) -> E
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    """Check every slide of the folder in one flow run; returns the exit status."""
+    """Check all slides of the folder in one flow run; returns the exit status."""
     parser = flags.parser(__doc__)
     flags.add_visualize(parser)
     flags.add_workers(parser)

@@ -1,9 +1,9 @@
-"""Step 5: the mapped flow on a server, whose pages show it as it runs: the schematic and the timeline.
+"""Step 5: the mapped flow on a server. The server's pages show the run: its schematic and its timeline.
 
     python solutions/pipeline_prefect_parallel_server.py --folder data --workers 2 --wait
 
-What changes against pipeline_prefect_server.py: the flow is the mapped one, with an executor, which is registered with
-it; the loop over the files becomes one flow run that is given them all.
+What changes from pipeline_prefect_server.py: the flow is the mapped one, and it is registered with its executor.
+Instead of the loop, one flow run gets all slides.
 """
 
 import sys
@@ -24,7 +24,7 @@ from solutions.pipeline_prefect_server import RUN_CONFIG
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    """Ask for one flow run for all slides of the folder; returns the exit status."""
+    """Submit one flow run for all slides of the folder; returns the exit status."""
     parser = flags.parser(__doc__)
     flags.add_server(parser)
     flags.add_workers(parser)

@@ -1,12 +1,15 @@
-"""Step 2: the flow of step 1 on a server, which keeps states and logs, while an agent runs it.
+"""Step 2: the flow of step 1 on a server, which stores states and logs. An agent runs the flow.
 
-    python -m workshop_server                  in a terminal of its own
-    prefect agent local start                  in another
+    python -m workshop_server                  in a second terminal
+    prefect agent local start                  in a third terminal
     python solutions/pipeline_prefect_server.py --folder data --wait
 
-What changes against pipeline_prefect.py: the flow is registered with a project on the server, which gives it an id;
-and instead of running the flow, the loop has a `Client` ask the server for a run of it, one a slide. This script may
-end at once: the agent asks the server for work, and runs each flow run in a process of its own.
+What changes from pipeline_prefect.py:
+
+- The flow is registered in a project of the server, and gets an id.
+- The loop does not run the flow. For each slide, a `Client` creates a flow run on the server.
+
+The agent asks the server for flow runs, and runs each in a separate process. So this script may end before they do.
 """
 
 import sys
@@ -24,14 +27,14 @@ from slideqc.orchestration import servers
 from slideqc.output.run import Run
 from solutions.pipeline_prefect import define_flow
 
-# Where the agent's processes find our modules, wherever the agent was started; and a run whose process dies must fall
-# silent: a heartbeat of the default kind, a process of its own, would outlive it.
+# The working folder makes our modules importable, wherever the agent was started. The heartbeat must stop when the
+# process of the run dies: by default it is a separate process, and would continue.
 RUN_CONFIG = LocalRun(working_dir=str(flags.HOME), env={"PREFECT__CLOUD__HEARTBEAT_MODE": "thread"})
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    """Ask for a flow run for every slide of the folder; returns the exit status."""
+    """Submit one flow run for each slide of the folder; returns the exit status."""
     parser = flags.parser(__doc__)
     flags.add_server(parser)
     options = parser.parse_args(argv)
