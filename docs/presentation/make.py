@@ -1,10 +1,10 @@
-"""Make the slides that open the workshop, out of slides.html and style.css:
+"""Make the slides of the workshop's introduction from slides.html and style.css.
 
-    python docs/presentation/make.py      (make pictures runs it too, after the pictures that it shows)
+    python docs/presentation/make.py      (make pictures runs it too, after it has drawn the pictures)
 
-writes Presentation.pdf and docs/PresentationTitle.png, by printing from Chromium, and notes.md, what to say when. The
-code on the slides is cut out of the solutions, so that it is always theirs. At its end the PDF names what it was made
-from; tests compare that with what stands here now.
+Chromium prints them to Presentation.pdf, and the first page to docs/PresentationTitle.png. The speaker's notes go to
+notes.md. The code on the slides is copied from the solutions, so that both are always the same. The last line of the
+PDF is a hash of its sources; a test compares it with the hash of the present sources.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ import pipeline  # noqa: E402
 from slideqc.output import drawing  # noqa: E402
 from slideqc.slides import generate  # noqa: E402
 
-FIGURES = [  # what ran in 2021, seconds, and whether it was Prefect: first one after the other, then side by side
+FIGURES = [  # measured in 2021: the pipeline, its seconds, and whether it uses Prefect
     ("Python, serial", 15, False),
     ("Prefect, serial", 23, True),
     ("Prefect, mapped", 20, True),
@@ -58,7 +58,11 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def code(file: str, *pieces: str, marks: list[str]) -> str:
-    """Lines of a file; each piece names the beginning of one line, or of a first and a last: "first → last"."""
+    """Lines of a file as HTML, with `marks` highlighted.
+
+    Each piece is the beginning of a line, or the beginnings of the first and the last line: "first → last". Ends the
+    script if the file has no such lines.
+    """
     lines = (HOME / file).read_text(encoding="utf-8").splitlines()
     cuts = []
     for piece in pieces:
@@ -69,28 +73,28 @@ def code(file: str, *pieces: str, marks: list[str]) -> str:
             sys.exit(f"{file} has no lines {piece!r}, which a slide shows")
         cuts.append((start, end + 1))
     margin = min(len(line) - len(line.lstrip()) for cut in cuts for line in lines[slice(*cut)] if line)
-    words = re.compile("|".join(rf"(?<!\w){re.escape(mark)}(?!\w)" if mark[0].isalnum() else re.escape(mark)
-                                for mark in sorted(map(html.escape, marks), key=len, reverse=True)))
-    shown, before = [], cuts[0][0]
+    pattern = re.compile("|".join(rf"(?<!\w){re.escape(mark)}(?!\w)" if mark[0].isalnum() else re.escape(mark)
+                                  for mark in sorted(map(html.escape, marks), key=len, reverse=True)))
+    parts, before = [], cuts[0][0]
     for start, end in cuts:
         if any(lines[before:start]):
-            shown.append('<span class="gap">…</span>')
+            parts.append('<span class="gap">…</span>')
         text = html.escape("\n".join(line[margin:] for line in lines[start:end]), quote=False)
-        shown.append("<code>" + words.sub(r"<mark>\g<0></mark>", text) + "</code>")
+        parts.append("<code>" + pattern.sub(r"<mark>\g<0></mark>", text) + "</code>")
         before = end
-    return f'<pre data-file="{file}">{"".join(shown)}</pre><p class="from">{file}</p>'
+    return f'<pre data-file="{file}">{"".join(parts)}</pre><p class="from">{file}</p>'
 
 
 def typed(*commands: str) -> str:
-    """Commands, as they are typed."""
+    """Commands as HTML, one line each."""
     return f'<pre class="typed">{"".join(f"<code>{html.escape(command)}</code>" for command in commands)}</pre>'
 
 
-def picture(name: str, words: str, style: str = "") -> str:
-    """A picture of the documents; where it has not been drawn yet, what it will show."""
+def picture(name: str, description: str, style: str = "") -> str:
+    """A picture from docs/ as HTML, with its description; only the description if the picture does not exist yet."""
     if name in PICTURES and not (DOCS / name).exists():
-        return f'<div class="missing" style="{style}">to be drawn: {html.escape(words)}</div>'
-    return f'<img src="{name}" alt="{html.escape(words)}" style="{style}" />'
+        return f'<div class="missing" style="{style}">to be drawn: {html.escape(description)}</div>'
+    return f'<img src="{name}" alt="{html.escape(description)}" style="{style}" />'
 
 
 def colour(name: str) -> str:
@@ -99,63 +103,63 @@ def colour(name: str) -> str:
 
 
 def render() -> str:
-    """The slides as HTML, which is XML too; fonts and pictures are named as if they lay beside it."""
+    """The slides as HTML that is also valid XML. Fonts and pictures are expected in the folder of the HTML file."""
     template = jinja2.Template((HERE / "slides.html").read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined)
     return template.render(code=code, typed=typed, picture=picture, colour=colour, figures=FIGURES, agenda=AGENDA)
 
 
 def sections(page: str) -> list[ElementTree.Element]:
-    """The slides, one element each."""
+    """The slides of a page: one element for each."""
     return list(ElementTree.fromstring(page.partition("\n")[2]).iter("section"))
 
 
 def heading(section: ElementTree.Element) -> str:
-    """A slide's title."""
-    return _words(section.find(".//h1"))
+    """The title of a slide."""
+    return _text(section.find(".//h1"))
 
 
 def digest(page: str) -> str:
-    """What the PDF is made from, in 64 letters: the slides, their looks, and the pictures on them."""
-    found = hashlib.sha256(page.encode())
-    found.update((HERE / "style.css").read_text(encoding="utf-8").encode())
+    """The SHA-256, in hexadecimal, of everything from which the PDF is made: the page, style.css, the pictures."""
+    hashed = hashlib.sha256(page.encode())
+    hashed.update((HERE / "style.css").read_text(encoding="utf-8").encode())
     for name in PICTURES:
         if (DOCS / name).exists():
-            found.update((DOCS / name).read_bytes())
-    return found.hexdigest()
+            hashed.update((DOCS / name).read_bytes())
+    return hashed.hexdigest()
 
 
 def notes(page: str) -> str:
-    """What to say when, slide by slide, as Markdown."""
-    written = ["# What to say, slide by slide", "",
-               "Made from `slides.html` by `make pictures`: change it there. The slides take a quarter of an hour,",
-               "from 0:05 to 0:20 of the session. No lines to read out: say them in your own words.", ""]
+    """The speaker's notes for each slide, with the time of its beginning, as Markdown."""
+    lines = ["# What to say, slide by slide", "",
+             "Made from `slides.html` by `make pictures`: change it there. The slides take a quarter of an hour,",
+             "from 0:05 to 0:20 of the session. No lines to read out: say them in your own words.", ""]
     minute = BEGIN
     for number, section in enumerate(sections(page), 1):
-        aside = section.find("aside")
-        lasts = float(aside.get("data-minutes"))
+        speech = section.find("aside")
+        duration = float(speech.get("data-minutes"))
         begins = f"{int(minute) // 60}:{int(minute) % 60:02}" + (":30" if minute % 1 else "")
-        written += [f"## {number}. {heading(section)}", "", f"*At {begins}, for {_minutes(lasts)}.*", ""]
-        for paragraph in aside.iter("p"):
-            text = _words(paragraph, mark_code=True)
-            written += [textwrap.fill(text, 116, break_long_words=False, break_on_hyphens=False), ""]
-        minute += lasts
-    return "\n".join(written)
+        lines += [f"## {number}. {heading(section)}", "", f"*At {begins}, for {_minutes(duration)}.*", ""]
+        for paragraph in speech.iter("p"):
+            text = _text(paragraph, mark_code=True)
+            lines += [textwrap.fill(text, 116, break_long_words=False, break_on_hyphens=False), ""]
+        minute += duration
+    return "\n".join(lines)
 
 
-def _minutes(lasts: float) -> str:
-    return {0.5: "half a minute", 1: "a minute", 1.5: "a minute and a half"}.get(lasts, f"{lasts:g} minutes")
+def _minutes(duration: float) -> str:
+    return {0.5: "half a minute", 1: "a minute", 1.5: "a minute and a half"}.get(duration, f"{duration:g} minutes")
 
 
-def _words(element: ElementTree.Element, mark_code: bool = False) -> str:
+def _text(element: ElementTree.Element, mark_code: bool = False) -> str:
     text = element.text or ""
     for inner in element:
-        words = _words(inner)
-        text += (f"`{words}`" if mark_code and inner.tag == "code" else words) + (inner.tail or "")
+        inner_text = _text(inner)
+        text += (f"`{inner_text}`" if mark_code and inner.tag == "code" else inner_text) + (inner.tail or "")
     return " ".join(text.split())
 
 
 def title_picture(target: Path) -> None:
-    """A generated slide as the pipeline's overlay shows it, cut to the piece that has something out of focus."""
+    """Write the overlay of a generated slide, cropped to a part with tissue out of focus."""
     with tempfile.TemporaryDirectory() as folder:
         slide = generate.write_slide(Path(folder) / "slide.svs", width=24000, height=18000, magnification=20, seed=4)
         image = pipeline.load_image(str(slide), "1.25x", folder)
@@ -167,7 +171,7 @@ def title_picture(target: Path) -> None:
 
 
 def build(folder: Path) -> str:
-    """Put all that the browser needs into one folder, as slides.html and what it names; returns the page."""
+    """Write slides.html and everything that it needs, style, fonts and pictures, to one folder; returns the page."""
     page = render()
     (folder / "slides.html").write_text(page, encoding="utf-8")
     shutil.copy(HERE / "style.css", folder)
@@ -181,7 +185,7 @@ def build(folder: Path) -> str:
 
 
 def chromium(folder: Path, *arguments: str) -> None:
-    """Open the slides in the browser, without a window and without a network."""
+    """Open the slides in Chromium, without a window and without a network. Ends the script if there is no browser."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not browser:
         sys.exit("the slides are printed by a browser: apt install chromium")
@@ -191,19 +195,19 @@ def chromium(folder: Path, *arguments: str) -> None:
 
 
 def make(pdf: Path, title: Path) -> None:
-    """Print the slides, without the time at which it was done, and their first page as a picture."""
+    """Print the slides to a PDF without the time of printing, and their first page to a picture."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         page = build(folder)
         chromium(folder, "--no-pdf-header-footer", "--generate-pdf-document-outline",
                  f"--print-to-pdf={folder / 'slides.pdf'}")
-        # A window is lower inside than it is outside, so this one is higher than a page.
+        # The window's frame takes part of its height, so the window is higher than a page.
         chromium(folder, "--window-size=1280,1000", "--force-device-scale-factor=1.25",
                  f"--screenshot={folder / 'title.png'}")
         printed = re.sub(rb"(/(?:Creation|Mod)Date \(D:)\d{14}", rb"\g<1>20210101000000",
                          (folder / "slides.pdf").read_bytes())
         pdf.write_bytes(printed + f"\n% made from {digest(page)}\n".encode())
-        # A third of the bytes in 128 colours, and nobody sees the difference.
+        # With 128 colours, the file has a third of the bytes, and looks the same.
         Image.open(folder / "title.png").convert("RGB").crop((0, 0, 1600, 900)).quantize(128).save(title, optimize=True)
 
 
