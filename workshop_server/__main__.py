@@ -10,8 +10,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from workshop_server import packages
 from workshop_server.errors import StartError
-from workshop_server.http import keys
 from workshop_server.settings import HOST, KEYS, Settings
 
 
@@ -19,11 +19,13 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until Ctrl-C, or make a key; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     try:
+        packages.require(*packages.NEEDED)  # before the modules that import them
         if argv[:1] == ["create-key"]:
             return _create_key(argv[1:])
-        from workshop_server.http import start  # takes half a second, which making a key need not wait for
-        with suppress(KeyboardInterrupt):  # how Ctrl-C ends it, after what was under way has been answered
-            start.serve(_settings(argv))
+        settings = _settings(argv)
+        from workshop_server import start  # takes half a second, which making a key need not wait for
+        with suppress(KeyboardInterrupt):  # Ctrl-C: uvicorn has answered the requests that were running
+            start.serve(settings)
         return 0
     except StartError as error:
         print(f"workshop_server: {error}", file=sys.stderr)
@@ -50,6 +52,8 @@ def _settings(argv: list[str]) -> Settings:
     add("--heartbeat-timeout", type=_seconds, default=default.heartbeat_timeout, metavar="SECONDS",
         help="after which a run without a sign of life counts as dead")
     options = vars(parser.parse_args(argv))
+    if options["database"].startswith("postgres"):
+        packages.require(packages.FOR_POSTGRESQL)
     return Settings(**options | {name: tuple(options[name]) for name in ("name", "hooks_to")})
 
 
@@ -59,7 +63,8 @@ def _create_key(argv: list[str]) -> int:
     parser.add_argument("owner", metavar="NAME", help="of the attendee, or of the team")
     parser.add_argument("--api-keys", type=Path, metavar="FILE", default=KEYS, help="the file that keeps the keys")
     options = parser.parse_args(argv)
-    print(keys.create(options.api_keys, options.owner))
+    from workshop_server import api_keys
+    print(api_keys.create(options.api_keys, options.owner))
     print(f"the key of {options.owner}, shown this once; start the server with: python -m workshop_server "
           f"--api-keys {options.api_keys}", file=sys.stderr)
     return 0

@@ -1,29 +1,26 @@
-"""What the parts of one running server share, and who is asking."""
+"""What every part of a running server needs: its settings, its database, its keys; and who sends a request."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from workshop_server.api_keys import ApiKeys
 from workshop_server.settings import Settings
 from workshop_server.store.database import Database
 
-if TYPE_CHECKING:
-    from workshop_server.http.keys import Keys
-
 
 @dataclass(frozen=True)
-class Server:
-    """One running server; `keys` is None where it asks for none, as a server on one's own laptop does."""
+class ServerContext:
+    """One running server; `keys` is None where it asks for no API keys, as on a laptop of one's own."""
 
     settings: Settings
     database: Database
-    keys: "Keys | None" = None
+    keys: ApiKeys | None = None
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: `tenant` is None where the server asks for no keys, and every tenant is then in sight."""
+    """The sender of a request; `tenant` is None where the server asks for no keys: then it may see every tenant."""
 
-    server: Server
+    server: ServerContext
     tenant: str | None = None
     agent_id: str | None = None
     core_version: str | None = None

@@ -1,4 +1,4 @@
-"""What goes wrong in words: at the start of the server, and in the answer to a request."""
+"""Errors with a message for the user: at the start of the server, and in the answer to a request."""
 
 
 class StartError(Exception):
@@ -6,23 +6,23 @@ class StartError(Exception):
 
 
 class RequestError(Exception):
-    """A request asks for what cannot be done; travels to the client as a GraphQL error, or to the page as a line."""
+    """A request that cannot be carried out. A client gets the message as a GraphQL error; a page shows it."""
 
     code = "BAD_REQUEST"
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.extensions = {"code": self.code}  # where graphql-core looks for it
+        self.extensions = {"code": self.code}  # graphql-core puts these into the answer
 
 
 class NotFoundError(RequestError):
-    """There is no such row, or it belongs to another tenant."""
+    """A row that does not exist, or that belongs to another tenant."""
 
     code = "NOT_FOUND"
 
 
 class StateConflictError(RequestError):
-    """The run is in another state than the caller believes; agents look for the words `State update failed`."""
+    """A run that is not in the state that the caller expects; agents look for the words `State update failed`."""
 
     code = "STATE_CONFLICT"
 
@@ -31,3 +31,8 @@ class UnauthenticatedError(RequestError):
     """No key, or a wrong one; the code makes Prefect's client raise its AuthorizationError."""
 
     code = "UNAUTHENTICATED"
+
+
+def one_line(error: Exception) -> str:
+    """The type and the message of an error, in one line for the log."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

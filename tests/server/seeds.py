@@ -9,13 +9,13 @@ from uuid import NAMESPACE_OID, uuid5
 import sqlalchemy as sa
 from graphql import GraphQLObjectType, GraphQLSchema, execute_sync, parse, validate
 
-from workshop_server.context import Caller, Server
-from workshop_server.graph import reads
+from workshop_server.context import Caller, ServerContext
+from workshop_server.graph.reads import table_fields
 from workshop_server.settings import Limits, Settings
 from workshop_server.store import tables
 from workshop_server.store.database import Database
 
-SCHEMA = GraphQLSchema(GraphQLObjectType("Query", reads.query_fields()))
+SCHEMA = GraphQLSchema(GraphQLObjectType("Query", table_fields.query_fields()))
 Row = dict[str, object]
 
 
@@ -33,7 +33,8 @@ class World:
 
     def __init__(self, url: str, **limits: int) -> None:
         self.database = Database(url)
-        self.server = Server(Settings(database=url, api_keys=Path("none"), limits=Limits(**limits)), self.database)
+        settings = Settings(database=url, api_keys=Path("none"), limits=Limits(**limits))
+        self.server = ServerContext(settings, self.database)
         self.rows: dict[str, list[Row]] = {}
         with self.database.read() as conn:
             self.tenant = conn.scalar(sa.select(tables.tenant.c.id))
@@ -59,7 +60,7 @@ class World:
         if errors := validate(SCHEMA, document):
             return {"errors": [error.message for error in errors]}
         result = execute_sync(SCHEMA, document, context_value=Caller(self.server, tenant), variable_values=variables,
-                              executor_class=reads.Executor)
+                              executor_class=table_fields.Executor)
         answer = {"data": result.data}
         if result.errors:
             answer["errors"] = [error.message for error in result.errors]

@@ -13,8 +13,8 @@ import requests
 from graphql import GraphQLInputObjectType, get_named_type
 
 from harness import HOME, Agent, RunningServer, until
+from workshop_server import api_keys
 from workshop_server.graph.schema import SCHEMA
-from workshop_server.http import keys
 
 FLOW = """
 import prefect
@@ -76,7 +76,7 @@ def _create_key(file: Path, name: str) -> str:
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that asks for keys."""
     home = tmp_path_factory.mktemp("room")
-    keys.create(home / "keys.json", "the instructor")
+    api_keys.create(home / "keys.json", "the instructor")
     running = RunningServer(home, "--api-keys", home / "keys.json")
     yield running
     running.stop()
@@ -202,7 +202,7 @@ def test_keys_of_ones_own(ada: Attendee, grace: Attendee) -> None:
     _let_expire(ada.server.home / "keys.json", "soon")
     assert ada.server.answer("{hello}", Authorization=f"Bearer {past}")["errors"]
     assert ada.ask("{hello}")
-    for _ in range(keys.KEYS_OF_ONE + 1):
+    for _ in range(api_keys.KEYS_OF_ONE + 1):
         answer = ada.answer('mutation{create_api_key(input: {name: "more"}){key}}')
     assert "revoke one first" in answer["errors"][0]["message"]
 
@@ -441,11 +441,11 @@ def test_server_without_keys_serves_the_same_fields(server: RunningServer) -> No
 
 def test_tenants_stay_after_a_restart_and_a_new_key(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
-    running = RunningServer(tmp_path, "--api-keys", file, key=keys.create(file, "Ada"))
+    running = RunningServer(tmp_path, "--api-keys", file, key=api_keys.create(file, "Ada"))
     running.ask('mutation{create_project(input: {name: "p"}){id}}')
     running.stop()
     file.unlink()
-    running.key = keys.create(file, "Ada")
+    running.key = api_keys.create(file, "Ada")
     running.start()
     assert running.ask("{project{name}}") == {"project": [{"name": "p"}]}
     running.stop()

@@ -1,5 +1,6 @@
 """Schedules: the events of each kind that Prefect's client registers, with the client's own answer as the reference."""
 
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, time, timedelta
@@ -15,7 +16,7 @@ from prefect.schedules.clocks import CronClock, DatesClock, IntervalClock, RRule
 from prefect.serialization.schedule import ScheduleSchema
 
 from workshop_server.errors import RequestError
-from workshop_server.schedules import schedules
+from workshop_server.schedules import events
 
 HOME = Path(__file__).resolve().parent.parent.parent
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"  # the last shifts by 30 min
@@ -28,7 +29,7 @@ def serialized(schedule: Schedule) -> dict:
 
 def starts(schedule: dict, after: datetime, count: int) -> list[datetime]:
     after = datetime.fromisoformat(after.isoformat())  # the server knows nothing of pendulum
-    return [event.start_time for event in schedules.upcoming(schedule, after, count)]
+    return [event.start_time for event in events.upcoming(schedule, after, count)]
 
 
 def every(*, start: datetime | None = None, end: datetime | None = None, **interval: float) -> Schedule:
@@ -112,7 +113,7 @@ def test_the_same_moments_as_prefect(name: str) -> None:
     schedule = serialized(SAME[name])
     reference = SAME[name] if name == "fixed offset" else ScheduleSchema().load(schedule)  # which prefect cannot load
     prefect_says = [pendulum.instance(each).in_tz("UTC") for each in reference.next(40, after=pendulum.instance(NOW))]
-    schedules.check(schedule)
+    events.check(schedule)
     assert starts(schedule, NOW, 12) == list(dict.fromkeys(prefect_says))[:12]
     assert bool(prefect_says) == (name != "ended")
 
@@ -178,7 +179,7 @@ def test_parameters_labels_and_variants() -> None:
     clocks = [IntervalClock(timedelta(hours=1), parameter_defaults={"x": 1}, labels=["gpu"]),
               IntervalClock(timedelta(hours=1), parameter_defaults={"x": 2}),
               CronClock("0 * * * *", parameter_defaults={"x": 1}, labels=["gpu"])]
-    found = schedules.upcoming(serialized(on(*clocks)), NOW, 3)
+    found = events.upcoming(serialized(on(*clocks)), NOW, 3)
     one, two = datetime(2026, 11, 22, 13, tzinfo=UTC), datetime(2026, 11, 22, 14, tzinfo=UTC)
     assert [(each.start_time, each.parameter_defaults, each.labels, each.variant) for each in found] == [
         (one, {"x": 1}, ["gpu"], 0), (one, {"x": 2}, None, 1), (two, {"x": 1}, ["gpu"], 0)]
@@ -200,10 +201,10 @@ ENDLESS = {
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_search_without_end_is_given_up(name: str) -> None:
-    program = ("import sys, json; from datetime import *; from workshop_server.schedules.schedules import upcoming;"
+    program = ("import sys, json; from datetime import *; from workshop_server.schedules.events import upcoming;"
                "print(upcoming(json.loads(sys.argv[1]), datetime.now(UTC), 1))")
     schedule = {"clocks": [{"type": "RRuleClock", "rrule_obj": ENDLESS[name]}]}
-    ran = subprocess.run([sys.executable, "-c", program, schedules.json.dumps(schedule)], cwd=HOME, capture_output=True,
+    ran = subprocess.run([sys.executable, "-c", program, json.dumps(schedule)], cwd=HOME, capture_output=True,
                          text=True, timeout=60)
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
 
@@ -269,25 +270,25 @@ INTERVAL = {"type": "IntervalClock", "interval": 60_000_000}
 ])
 def test_what_is_no_schedule_is_refused_in_words(schedule: object, words: str) -> None:
     with pytest.raises(RequestError, match=words.replace("[", r"\[")):
-        schedules.check(schedule)
+        events.check(schedule)
 
 
 def test_a_schedule_of_short_clocks() -> None:
-    found = schedules.from_clocks([{"cron": "0 9 * * 1-5", "parameter_defaults": '{"x": 1}'},
+    found = events.from_clocks([{"cron": "0 9 * * 1-5", "parameter_defaults": '{"x": 1}'},
                                    {"interval": 86400, "labels": ["gpu"]}, INTERVAL], BERLIN)
-    assert schedules.in_words(found) == (
+    assert events.in_words(found) == (
         "cron 0 9 * * 1-5 (Europe/Berlin), from 2019-01-01 00:00 with x=1; every day, from 2019-01-01 00:00 "
         "(Europe/Berlin); every minute, from 2019-01-01 00:00 (Europe/Berlin)")
-    assert {(each.labels or [""])[0] for each in schedules.upcoming(found, NOW, 900)} == {"", "gpu"}
+    assert {(each.labels or [""])[0] for each in events.upcoming(found, NOW, 900)} == {"", "gpu"}
     assert ScheduleSchema().load(found).clocks[0].cron == "0 9 * * 1-5"
-    assert schedules.in_words(schedules.from_clocks([{"interval": 3600}])) == "every hour"
+    assert events.in_words(events.from_clocks([{"interval": 3600}])) == "every hour"
 
 
 @pytest.mark.parametrize("given", [None, ["x"], [{"cron": "x"}], [{"interval": 59}], [{"interval": "3600"}], [{}],
                                    [{"cron": "@daily", "parameter_defaults": "{"}]])
 def test_short_clocks_that_are_none(given: object) -> None:
     with pytest.raises(RequestError, match="schedule"):
-        schedules.from_clocks(given)
+        events.from_clocks(given)
 
 
 @pytest.mark.parametrize(("schedule", "words"), [
@@ -311,12 +312,12 @@ def test_short_clocks_that_are_none(given: object) -> None:
      "not on the last day of the month"),
 ])
 def test_in_words(schedule: Schedule | dict | None, words: str) -> None:
-    assert schedules.in_words(serialized(schedule) if isinstance(schedule, Schedule) else schedule) == words
+    assert events.in_words(serialized(schedule) if isinstance(schedule, Schedule) else schedule) == words
 
 
 @pytest.mark.parametrize("name", SAME)
 def test_every_schedule_has_words(name: str) -> None:
-    words = schedules.in_words(serialized(SAME[name]))
+    words = events.in_words(serialized(SAME[name]))
     assert words and "{" not in words and "cannot" not in words
 
 

@@ -19,9 +19,11 @@ from prefect.schedules.clocks import IntervalClock
 
 from harness import Agent, RunningServer, until
 from workshop_server import background
-from workshop_server.context import Server
+from workshop_server.context import ServerContext
 from workshop_server.errors import RequestError
-from workshop_server.runs import flows, runs, states
+from workshop_server.flows import registration, versions
+from workshop_server.runs import flow_runs, scheduler, states, task_runs
+from workshop_server.runs.dead_processes import reap_zombies, revive_lost_runs
 from workshop_server.settings import Settings
 from workshop_server.store import tables, timestamps
 from workshop_server.store.database import Database, insert_unique
@@ -34,7 +36,7 @@ class Here:
     """A database with the services at hand, in the process of the test."""
 
     def __init__(self, url: str) -> None:
-        self.server = Server(Settings(database=url), Database(url))
+        self.server = ServerContext(Settings(database=url), Database(url))
         with self.write() as conn:
             tenant = conn.scalar(sa.select(tables.tenant.c.id))
             self.project = conn.scalar(sa.select(tables.project.c.id)) or insert_unique(
@@ -51,12 +53,12 @@ class Here:
                                retry_delay=timedelta(seconds=1) if retries and number == 1 else None))
         made.add_task(Parameter("slide", default="a.svs"))
         with self.write() as conn:
-            return flows.register(conn, None, self.project, made.serialize(), **more)
+            return registration.register(conn, None, self.project, made.serialize(), **more)
 
     def started(self, flow_id: str, *task_states: str, state: str = "Running") -> str:
         """A flow run in this state, its first tasks in these; nothing has been heard of it for an hour."""
         with self.write() as conn:
-            run_id = runs.create(conn, None, flow_id=flow_id)
+            run_id = flow_runs.create(conn, None, flow_id=flow_id)
             for each in {"Scheduled": [], "Submitted": ["Submitted"]}.get(state, ["Submitted", "Running"]):
                 states.set_flow_run_state(conn, None, run_id, states.make(each, each))
             for row, kind in zip(self.task_runs(run_id, conn), task_states, strict=False):
@@ -162,13 +164,13 @@ def test_a_scheduled_flow_has_its_next_ten_runs_from_registration_on(here: Here)
 
 def test_the_scheduler_makes_only_what_is_missing(here: Here) -> None:
     flow_id = here.register(schedule=HOURLY)
-    assert background.schedule_runs(here.server) == 0
+    assert scheduler.schedule_runs(here.server) == 0
     gone = here.scheduled(flow_id)[3]
     with here.write() as conn:
         conn.execute(sa.delete(flow_run).where(flow_run.c.id == gone.id))
-    assert background.schedule_runs(here.server) == 1
+    assert scheduler.schedule_runs(here.server) == 1
     assert [row.scheduled_start_time for row in here.scheduled(flow_id)][3] == gone.scheduled_start_time
-    assert background.schedule_runs(here.server) == 0
+    assert scheduler.schedule_runs(here.server) == 0
 
 
 def test_the_clock_gives_parameters_and_labels(here: Here) -> None:
@@ -181,7 +183,7 @@ def test_the_clock_gives_parameters_and_labels(here: Here) -> None:
     assert [(row.parameters, row.labels) for row in found[:2]] == [({"slide": "b.svs"}, ["gpu"]),
                                                                    ({"slide": "c.svs"}, [])]
     assert found[0].scheduled_start_time == found[1].scheduled_start_time
-    assert background.schedule_runs(here.server) == 0
+    assert scheduler.schedule_runs(here.server) == 0
 
 
 def test_the_schedule_of_the_group_goes_before_that_of_the_flow(here: Here) -> None:
@@ -189,12 +191,12 @@ def test_the_schedule_of_the_group_goes_before_that_of_the_flow(here: Here) -> N
     daily = IntervalSchedule(interval=timedelta(days=1))
     group = here.flow_of(flow_id).flow_group_id
     with here.write() as conn:
-        flows.set_schedule(conn, None, group, Flow("x", schedule=daily).serialize()["schedule"])
+        versions.set_schedule(conn, None, group, Flow("x", schedule=daily).serialize()["schedule"])
     assert {row.scheduled_start_time[11:19] for row in here.scheduled(flow_id)} == {"00:00:00"}
     other = here.register("no schedule of its own")
     here.set(flow_group, here.flow_of(other).flow_group_id, schedule=here.all(sa.select(flow_group.c.schedule).where(
         flow_group.c.id == group))[0].schedule)
-    assert background.schedule_runs(here.server) == 10
+    assert scheduler.schedule_runs(here.server) == 10
     assert len(here.scheduled(other)) == 10
 
 
@@ -203,21 +205,21 @@ def test_no_runs_for_a_flow_that_is_switched_off_archived_or_has_no_schedule(her
     old = here.register("old", schedule=HOURLY)
     without = here.register("without")
     with here.write() as conn:
-        flows.archive(conn, None, old)
+        versions.archive(conn, None, old)
         conn.execute(sa.update(flow).where(flow.c.id == old).values(is_schedule_active=True))
-        assert [background.schedule_flow(conn, None, each) for each in (off, old, without)] == [0, 0, 0]
-    assert background.schedule_runs(here.server) == 0
+        assert [scheduler.schedule_flow(conn, None, each) for each in (off, old, without)] == [0, 0, 0]
+    assert scheduler.schedule_runs(here.server) == 0
     assert [row for each in (off, without) for row in here.scheduled(each)] == []
     assert {row.state for row in here.scheduled(old)} <= {"Cancelled"}
     with here.write() as conn:
-        flows.set_schedule_active(conn, None, off, active=True)
+        versions.set_schedule_active(conn, None, off, active=True)
     assert len(here.scheduled(off)) == 10
 
 
 def test_a_schedule_that_has_ended_makes_no_runs(here: Here) -> None:
     assert here.scheduled(here.register(schedule=IntervalSchedule(
         interval=timedelta(hours=1), end_date=datetime(2020, 1, 1)))) == []
-    assert background.schedule_runs(here.server) == 0
+    assert scheduler.schedule_runs(here.server) == 0
 
 
 def test_a_bad_schedule_costs_one_line_and_not_the_other_flows(here: Here, caplog: pytest.LogCaptureFixture) -> None:
@@ -225,22 +227,23 @@ def test_a_bad_schedule_costs_one_line_and_not_the_other_flows(here: Here, caplo
     for each in (bad, good):
         here.set(flow, each, is_schedule_active=True)
     here.set(flow, bad, schedule={"clocks": [{"type": "SunClock"}]})
-    assert background.schedule_runs(here.server) == 10
+    assert scheduler.schedule_runs(here.server) == 10
     assert [record.getMessage() for record in caplog.records if record.name.startswith("workshop_server")] == [
         f"schedule {bad}: RequestError: the schedule has a clock that Prefect has not: 'SunClock'"]
     with here.write() as conn, pytest.raises(RequestError, match="SunClock"):
-        background.schedule_flow(conn, None, bad)
+        scheduler.schedule_flow(conn, None, bad)
 
 
 def test_two_servers_schedule_each_run_once(here: Here, twin: Here) -> None:
     flow_id = here.register(schedule=HOURLY, schedule_active=False)
     here.set(flow, flow_id, is_schedule_active=True)
-    made = at_once(*[lambda each=each: background.schedule_runs(each.server) for each in (here, twin, here, twin)])
+    made = at_once(*[lambda each=each: scheduler.schedule_runs(each.server) for each in (here, twin, here, twin)])
     assert len(here.scheduled(flow_id)) == sum(made) == 10
 
 
-@pytest.mark.parametrize("work", [background.schedule_runs, background.reap_zombies, background.revive_lost_runs])
-def test_a_pass_with_nothing_to_do_asks_once_and_writes_nothing(here: Here, work: Callable[[Server], int]) -> None:
+@pytest.mark.parametrize("work", [scheduler.schedule_runs, reap_zombies, revive_lost_runs])
+def test_a_pass_with_nothing_to_do_asks_once_and_writes_nothing(here: Here,
+                                                                work: Callable[[ServerContext], int]) -> None:
     here.started(here.register(), "Success", state="Success")
     asked = []
     sa.event.listen(here.server.database.engine, "before_cursor_execute",
@@ -257,7 +260,7 @@ def test_a_pass_over_schedules_that_have_their_runs_only_looks(here: Here) -> No
     asked = []
     sa.event.listen(here.server.database.engine, "before_cursor_execute",
                     lambda _conn, _cursor, statement, *_rest: asked.append(statement))
-    assert background.schedule_runs(here.server) == 0
+    assert scheduler.schedule_runs(here.server) == 0
     assert [each.split()[0] for each in asked if each != "BEGIN"] == ["SELECT", "SELECT"]
 
 
@@ -265,7 +268,7 @@ def test_a_pass_over_schedules_that_have_their_runs_only_looks(here: Here) -> No
 
 def test_task_runs_of_a_dead_process_are_retried_or_fail(here: Here) -> None:
     run_id = here.started(here.register(retries=2), "Success", "Running", "Running")
-    assert background.reap_zombies(here.server) == 2
+    assert reap_zombies(here.server) == 2
     done, again, failed = here.task_runs(run_id)
     assert (done.state, done.version) == ("Success", 2)
     assert again.state == again.serialized_state["type"] == "Retrying"
@@ -278,14 +281,14 @@ def test_task_runs_of_a_dead_process_are_retried_or_fail(here: Here) -> None:
             task_run_state.c.task_run_id == each.id).order_by(task_run_state.c.id))[-1]
         assert tuple(kept) == (each.version, each.state) == (2, each.state)
     assert here.run(run_id).state == "Running"
-    assert background.reap_zombies(here.server) == 0
+    assert reap_zombies(here.server) == 0
 
 
 def test_retries_run_out(here: Here) -> None:
     run_id = here.started(here.register(retries=2), "Success", "Running")
     for run_count, state in ((2, "Retrying"), (3, "Failed")):
         here.set(task_run, here.task_runs(run_id)[1].id, state="Running", run_count=run_count)
-        assert background.reap_zombies(here.server) == 1
+        assert reap_zombies(here.server) == 1
         assert here.task_runs(run_id)[1].state == state
 
 
@@ -294,11 +297,11 @@ def test_mapped_children_of_a_dead_process_each_get_their_state(here: Here) -> N
     parent = here.task_runs(run_id)[1]
     with here.write() as conn:
         for index in range(5):
-            child = runs.task_run_info(conn, None, run_id, parent.task_id, index)
+            child = task_runs.task_run_info(conn, None, run_id, parent.task_id, index)
             for each in ("Running", "Success") if index < 2 else ("Running",):
                 states.set_task_run_state(conn, None, child.id, states.make(each, each))
     here.silence(run_id)
-    assert background.reap_zombies(here.server) == 3
+    assert reap_zombies(here.server) == 3
     found = {row.map_index: row.state for row in here.task_runs(run_id) if row.task_id == parent.task_id}
     assert found == {-1: "Mapped", 0: "Success", 1: "Success", 2: "Retrying", 3: "Retrying", 4: "Retrying"}
 
@@ -314,21 +317,21 @@ def test_a_run_that_may_live_is_left_alone(here: Here, alive: str) -> None:
             here.set(flow_run, each, state_timestamp=timestamps.now(), heartbeat=None)
     if alive == "switched off":
         with here.write() as conn:
-            flows.set_setting(conn, None, flow_id, heartbeat_enabled=False)
+            versions.set_setting(conn, None, flow_id, heartbeat_enabled=False)
     if alive == "group switched off":
         here.set(flow_group, here.flow_of(flow_id).flow_group_id, settings={"heartbeat_enabled": False})
-    assert background.reap_zombies(here.server) == background.revive_lost_runs(here.server) == 0
+    assert reap_zombies(here.server) == revive_lost_runs(here.server) == 0
 
 
 def test_without_any_heartbeat_the_last_state_counts(here: Here) -> None:
     run_id = here.started(here.register(), "Running")
     here.set(flow_run, run_id, heartbeat=None)
-    assert background.reap_zombies(here.server) == 1
+    assert reap_zombies(here.server) == 1
 
 
 def test_task_runs_left_behind_by_a_run_that_ended_fail(here: Here) -> None:
     run_id = here.started(here.register(retries=2), "Success", "Running", state="Failed")
-    assert background.reap_zombies(here.server) == 1
+    assert reap_zombies(here.server) == 1
     assert here.task_runs(run_id)[1].state == "Failed"
 
 
@@ -338,9 +341,9 @@ def test_a_beat_between_the_look_and_the_act_saves_the_run(here: Here, monkeypat
 
     def beat(run_id: str) -> None:
         with here.write() as conn:
-            runs.beat(conn, None, run_id)
+            flow_runs.beat(conn, None, run_id)
 
-    for work, run_id in ((background.reap_zombies, running), (background.revive_lost_runs, between)):
+    for work, run_id in ((reap_zombies, running), (revive_lost_runs, between)):
         before = here.run(run_id)
         meanwhile(here, lambda run_id=run_id: beat(run_id), monkeypatch)
         assert work(here.server) == 0
@@ -359,7 +362,7 @@ def test_a_run_that_ends_or_goes_meanwhile_is_left_alone(here: Here, monkeypatch
             conn.execute(sa.delete(flow_run).where(flow_run.c.id == gone))
 
     meanwhile(here, end, monkeypatch)
-    assert background.revive_lost_runs(here.server) == 0
+    assert revive_lost_runs(here.server) == 0
     assert here.run(ended).state == "Success"
     assert [record for record in caplog.records if record.name.startswith("workshop_server")] == []
 
@@ -370,29 +373,29 @@ def test_a_run_that_ends_or_goes_meanwhile_is_left_alone(here: Here, monkeypatch
 def test_a_lost_run_is_brought_back_three_times(here: Here, state: str) -> None:
     run_id = here.started(here.register(), state=state)
     for times in (1, 2, 3):
-        assert background.revive_lost_runs(here.server) == 1
+        assert revive_lost_runs(here.server) == 1
         run = here.run(run_id)
         assert (run.state, run.times_resurrected) == ("Scheduled", times)
         assert run.state_start_time == run.serialized_state["start_time"] <= timestamps.now()
         assert f"Lazarus brings it back, {times} of at most 3 times" in run.state_message
-        assert background.revive_lost_runs(here.server) == 0
+        assert revive_lost_runs(here.server) == 0
         with here.write() as conn:
             for each in ["Submitted", "Running"] if state == "Running" else ["Submitted"]:
                 states.set_flow_run_state(conn, None, run_id, states.make(each, each))
         here.silence(run_id)
-    assert background.revive_lost_runs(here.server) == 1
+    assert revive_lost_runs(here.server) == 1
     run = here.run(run_id)
     assert (run.state, run.times_resurrected) == ("Failed", 3)
     assert "No heartbeat detected" in run.state_message and "3 times already" in run.state_message
     kept = here.all(sa.select(flow_run_state.c.state).where(flow_run_state.c.flow_run_id == run_id))
     assert [row.state for row in kept].count("Scheduled") == 4
-    assert background.revive_lost_runs(here.server) == 0
+    assert revive_lost_runs(here.server) == 0
 
 
 @pytest.mark.parametrize("busy", ["Running", "Retrying", "Paused", "Queued"])
 def test_a_run_whose_task_run_runs_or_waits_is_not_lost(here: Here, busy: str) -> None:
     run_id = here.started(here.register(retries=1), "Success", busy)
-    assert background.revive_lost_runs(here.server) == 0
+    assert revive_lost_runs(here.server) == 0
     assert here.run(run_id).state == "Running"
 
 
@@ -401,16 +404,16 @@ def test_a_run_that_an_agent_has_just_taken_from_the_queue_is_not_lost(here: Her
     waiting = here.task_runs(run_id)[1]
     with here.write() as conn:
         states.set_task_run_state(conn, None, waiting.id, states.make("Submitted", "by an agent"))
-    assert background.revive_lost_runs(here.server) == 0
+    assert revive_lost_runs(here.server) == 0
     here.set(task_run, waiting.id, state_timestamp=timestamps.now(shift=-3600))
-    assert background.revive_lost_runs(here.server) == 1
+    assert revive_lost_runs(here.server) == 1
 
 
 @pytest.mark.parametrize("left", ["Pending", "Submitted", "Failed", "Mapped"])
 def test_a_run_whose_task_runs_neither_run_nor_wait_is_lost(here: Here, left: str) -> None:
     run_id = here.started(here.register(), "Success")
     here.set(task_run, here.task_runs(run_id)[1].id, state=left, state_timestamp=timestamps.now(shift=-3600))
-    assert background.revive_lost_runs(here.server) == 1
+    assert revive_lost_runs(here.server) == 1
     assert [row.state for row in here.task_runs(run_id)] == ["Success", left, "Pending"]
 
 
@@ -418,8 +421,8 @@ def test_lazarus_can_be_switched_off(here: Here) -> None:
     flow_id = here.register()
     run_id = here.started(flow_id)
     with here.write() as conn:
-        flows.set_setting(conn, None, flow_id, lazarus_enabled=False)
-    assert background.revive_lost_runs(here.server) == 0
+        versions.set_setting(conn, None, flow_id, lazarus_enabled=False)
+    assert revive_lost_runs(here.server) == 0
     assert here.run(run_id).state == "Running"
 
 
@@ -427,22 +430,22 @@ def test_a_flow_without_heartbeats_is_brought_back_only_if_it_never_started(here
     flow_id = here.register()
     running, submitted = here.started(flow_id, "Success"), here.started(flow_id, state="Submitted")
     with here.write() as conn:
-        flows.set_setting(conn, None, flow_id, heartbeat_enabled=False)
-    assert background.revive_lost_runs(here.server) == 1
+        versions.set_setting(conn, None, flow_id, heartbeat_enabled=False)
+    assert revive_lost_runs(here.server) == 1
     assert (here.run(running).state, here.run(submitted).state) == ("Running", "Scheduled")
 
 
 @pytest.mark.parametrize("state", ["Scheduled", "Success", "Failed", "Cancelled"])
 def test_a_run_that_waits_or_has_ended_is_not_lost(here: Here, state: str) -> None:
     run_id = here.started(here.register(), state=state)
-    assert background.revive_lost_runs(here.server) == 0
+    assert revive_lost_runs(here.server) == 0
     assert here.run(run_id).state == state
 
 
 def test_a_run_whose_process_died_while_it_was_cancelled_is_cancelled(here: Here) -> None:
     run_id = here.started(here.register(retries=1), "Success", "Running", state="Cancelling")
-    assert background.reap_zombies(here.server) == 0
-    assert background.revive_lost_runs(here.server) == 1
+    assert reap_zombies(here.server) == 0
+    assert revive_lost_runs(here.server) == 1
     assert here.run(run_id).state == "Cancelled"
     assert [row.state for row in here.task_runs(run_id)] == ["Success", "Cancelled", "Cancelled"]
 
@@ -451,9 +454,9 @@ def test_two_servers_bring_a_run_back_once(here: Here, twin: Here) -> None:
     flow_id = here.register(retries=1)
     lost, dead = here.started(flow_id, "Success"), here.started(flow_id, "Success", "Running")
     four = (here, twin, here, twin)
-    revived = at_once(*[lambda each=each: background.revive_lost_runs(each.server) for each in four])
+    revived = at_once(*[lambda each=each: revive_lost_runs(each.server) for each in four])
     assert sorted(revived) == [0, 0, 0, 1]
-    assert sorted(at_once(*[lambda each=each: background.reap_zombies(each.server) for each in four])) == [0, 0, 0, 1]
+    assert sorted(at_once(*[lambda each=each: reap_zombies(each.server) for each in four])) == [0, 0, 0, 1]
     assert here.run(lost).times_resurrected == 1
     assert (here.task_runs(dead)[1].state, here.task_runs(dead)[1].version) == ("Retrying", 2)
 
@@ -472,7 +475,7 @@ class Waits:
         return len(self.asked) > self.count
 
 
-def loop(monkeypatch: pytest.MonkeyPatch, waits: Waits, work: Callable[[Server], int], *how: float) -> None:
+def loop(monkeypatch: pytest.MonkeyPatch, waits: Waits, work: Callable[[ServerContext], int], *how: float) -> None:
     handle = object.__new__(background.Services)
     handle._server, handle._stopped = None, waits
     monkeypatch.setattr(background.time, "time", lambda: waits.clock)
@@ -496,7 +499,7 @@ def test_after_a_sleep_of_the_machine_the_runs_get_time_to_be_heard(monkeypatch:
 
 def test_a_pass_that_fails_costs_one_line_and_not_the_service(monkeypatch: pytest.MonkeyPatch,
                                                               caplog: pytest.LogCaptureFixture) -> None:
-    def work(_server: Server) -> int:
+    def work(_server: ServerContext) -> int:
         raise OSError("the disk\nis full")
 
     loop(monkeypatch, Waits(2), work, 120, 600)

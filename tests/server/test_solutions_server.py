@@ -156,7 +156,7 @@ def refused(script: str, server_url: str, home: Path, *arguments: object) -> str
         "PREFECT__HOME_DIR": str(home), "PREFECT__USER_CONFIG_PATH": str(home / "config.toml"),
         "PREFECT__BACKEND_CONFIG_PATH": str(home / "backend.toml")}
     done = subprocess.run([sys.executable, HOME / script, *map(str, arguments)], cwd=home, env=environment,
-                          capture_output=True, text=True, timeout=40)
+                          capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stdout + done.stderr
     assert not (home / "output").exists()
     return done.stderr

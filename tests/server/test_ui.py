@@ -14,11 +14,11 @@ import rows
 import sqlalchemy as sa
 
 from harness import RunningServer
-from workshop_server.http import keys
+from workshop_server import api_keys
 from workshop_server.runs import states
 from workshop_server.store import tables, timestamps
 from workshop_server.store.database import Database
-from workshop_server.ui import visits as ui_page
+from workshop_server.ui import visits
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -559,7 +559,7 @@ def test_keyboard_reaches_everything_and_shows_where_it_is(site: Site, page: obj
 
 def test_state_colours_are_prefects_and_can_be_read() -> None:
     from prefect.engine import state as prefect_states
-    css = (ui_page.HOME / "static" / "style.css").read_text("utf-8")
+    css = (visits.HOME / "static" / "style.css").read_text("utf-8")
     found = dict((name, (colour, ink)) for name, colour, ink in re.findall(
         r"\.s-(\w+) \{ --c: (#\w+); --ink: (#\w+) \}", css))
     assert found.keys() == states.KNOWN
@@ -661,7 +661,7 @@ def room(server: RunningServer, tmp_path: object) -> Iterator[tuple[Site, Callab
     """A server that asks for keys, with the workshop of Ada's and nothing of Bob's; and their keys."""
     server.stop()
     file = tmp_path / "keys.json"
-    made = {name: keys.create(file, name) for name in ("Ada", "Bob", "Login Health")}
+    made = {name: api_keys.create(file, name) for name in ("Ada", "Bob", "Login Health")}
     server.arguments = ("--api-keys", file)
     server.start()
     database = Database(server.database)

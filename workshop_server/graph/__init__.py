@@ -1,1 +1,1 @@
-"""The GraphQL interface: reads shaped as Prefect's client expects them, and mutations."""
+"""The GraphQL interface: the schema, and the execution of queries."""

@@ -1,4 +1,4 @@
-"""How much a query may ask for; judged before it is validated, which is itself slow for a query made to be slow."""
+"""How much a query may ask for. Checked before the validation, which takes long for a query that is made to be slow."""
 
 from dataclasses import dataclass, field
 from itertools import chain
@@ -21,10 +21,10 @@ from workshop_server.settings import Limits
 from workshop_server.store.tables import RELATIONS
 
 DEFINITIONS = 40        # operations and fragments in one query
-LISTS = 40              # selections of rows: the outermost ones, and lists inside them, under whatever aliases
-NESTED_LISTS = 5        # lists inside lists: projects, their flows, those flows' runs, their task runs, their states
-VALUE_DEPTH = 40        # of objects and lists in an argument
-VALUES = 20_000         # in the variables of a query
+LISTS = 40              # selections of rows in one query: the outermost ones, and lists inside them
+NESTED_LISTS = 5        # levels of lists: projects, their flows, the flows' runs, their task runs, their states
+VALUE_DEPTH = 40        # levels of objects and lists in an argument
+VALUES = 20_000         # values in the variables of a query
 
 MANY = {name for relations in RELATIONS.values() for name, relation in relations.items() if relation.many}
 INTROSPECTION = ("__schema", "__type")  # graphql-core has a rule of its own for their depth
@@ -32,19 +32,19 @@ INTROSPECTION = ("__schema", "__type")  # graphql-core has a rule of its own for
 
 @dataclass
 class _Cost:
-    """Of one selection set, with all that is inside it."""
+    """The cost of one selection set, with everything inside it."""
 
     fields: int = 0
     depth: int = 0
     lists: int = 0
     nested: int = 0
-    names: set[str] = field(default_factory=set)  # of the lists
+    names: set[str] = field(default_factory=set)  # names of the lists
 
 
 def check(document: DocumentNode, limits: Limits, variables: dict) -> None:
-    """Raises RequestError for a query that is too deep, asks for too much, or whose fragments go round in a circle.
+    """Raises RequestError for a query that is too deep, asks for too much, or has a fragment that contains itself.
 
-    What it says of a document it says of each that differs in literals alone; see `check_variables` for the rest.
+    Queries that differ only in their literals get the same result; `check_variables` checks the variables.
     """
     if len(document.definitions) > DEFINITIONS:
         raise RequestError(f"a query may have {DEFINITIONS} operations and fragments")
@@ -58,9 +58,9 @@ def check(document: DocumentNode, limits: Limits, variables: dict) -> None:
 
 
 def check_variables(document: DocumentNode, variables: dict) -> None:
-    """Raises RequestError where the variables of a query hold too much; cheap, and for each request."""
+    """Raises RequestError if the variables of a query are too many or too deep; fast, and done for each request."""
     if any(getattr(each, "operation", None) == OperationType.MUTATION for each in document.definitions):
-        return  # flows and logs travel in them; `limits.body` bounds those
+        return  # they hold flows and logs, which `limits.body` limits
     level: list[object] = [variables]
     count = 0
     for _ in range(VALUE_DEPTH):
@@ -79,10 +79,10 @@ class _Measure:
         self._limits = limits
         self._fragments = {each.name.value: each for each in document.definitions
                            if isinstance(each, FragmentDefinitionNode)}
-        self._known: dict[str, _Cost | None] = {}  # None while it is being measured
+        self._known: dict[str, _Cost | None] = {}  # None while it is measured
 
     def outermost(self, selections: SelectionSetNode) -> None:
-        """An operation: each of its outermost fields counts as a list."""
+        """Check an operation; each of its outermost fields counts as a list."""
         cost = self._measure(selections, 1)
         if cost.depth > self._limits.depth:
             raise self._too_deep()
@@ -91,7 +91,7 @@ class _Measure:
 
     def fragment(self, name: str, level: int) -> _Cost:
         if name not in self._fragments:
-            return _Cost()  # validation says so
+            return _Cost()  # the validation reports it
         if name not in self._known:
             self._known[name] = None
             self._known[name] = self._measure(self._fragments[name].selection_set, level)

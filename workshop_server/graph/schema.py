@@ -3,46 +3,35 @@
 import logging
 
 import sqlalchemy as sa
-from graphql import (
-    GraphQLArgument,
-    GraphQLError,
-    GraphQLField,
-    GraphQLList,
-    GraphQLObjectType,
-    GraphQLResolveInfo,
-    GraphQLSchema,
-    GraphQLString,
-    execute_sync,
-)
+from graphql import GraphQLError, GraphQLField, GraphQLObjectType, GraphQLSchema, GraphQLString, execute_sync
 
 from workshop_server.context import Caller
 from workshop_server.errors import RequestError
-from workshop_server.graph import administration, cloud, hooks, mutations, reads
-from workshop_server.graph.fields import NEEDED_ID, TEXT, payload
+from workshop_server.graph.operations import (
+    agents,
+    api_keys,
+    cloud_hooks,
+    flow_groups,
+    flow_runs,
+    flows,
+    key_values,
+    logs_and_artifacts,
+    projects,
+    schedules,
+    secrets,
+    task_runs,
+    task_tag_limits,
+    tenants,
+)
 from workshop_server.graph.query_cache import Documents
 from workshop_server.graph.query_cache import InvalidQueryError as InvalidQueryError  # which callers of `execute` catch
+from workshop_server.graph.reads import table_fields
+from workshop_server.graph.types.mutation_field import TEXT, Fields, payload
 from workshop_server.runs import states
-from workshop_server.store.database import of_tenant, owned
-from workshop_server.store.tables import task_run
 
 logger = logging.getLogger("workshop_server")
 
-LIKE_INFO = payload("api", backend=TEXT, mode=TEXT, version=TEXT, core_version=TEXT, release_timestamp=TEXT)
-
-
-def _get_task_run_info(_root: object, info: GraphQLResolveInfo, task_run_id: str) -> dict:
-    caller: Caller = info.context
-    with caller.server.database.read() as conn:
-        return owned(conn, task_run, task_run_id, caller.tenant)._asdict()
-
-
-def _mapped_children(_root: object, info: GraphQLResolveInfo, task_run_id: str) -> list[dict]:
-    caller: Caller = info.context
-    with caller.server.database.read() as conn:
-        parent = owned(conn, task_run, task_run_id, caller.tenant)
-        children = sa.select(task_run).where(task_run.c.flow_run_id == parent.flow_run_id, task_run.c.map_index >= 0,
-                                             task_run.c.task_id == parent.task_id).order_by(task_run.c.map_index)
-        return [row._asdict() for row in conn.execute(of_tenant(children, task_run, caller.tenant))]
+API_INFO = payload("api", backend=TEXT, mode=TEXT, version=TEXT, core_version=TEXT, release_timestamp=TEXT)
 
 
 def _api(*_: object) -> dict:
@@ -51,33 +40,33 @@ def _api(*_: object) -> dict:
 
 
 def _build() -> GraphQLSchema:
-    one_task_run = {"task_run_id": GraphQLArgument(NEEDED_ID)}
-    query = reads.query_fields() | cloud.query_fields() | {
+    query: Fields = table_fields.query_fields() | {
         "hello": GraphQLField(GraphQLString, resolve=lambda *_: "👋", description="Answers an agent that has started."),
-        "api": GraphQLField(LIKE_INFO, resolve=_api),
-        "get_task_run_info": GraphQLField(mutations.INFO, one_task_run, _get_task_run_info),
-        "mapped_children": GraphQLField(GraphQLList(mutations.INFO), one_task_run, _mapped_children),
+        "api": GraphQLField(API_INFO, resolve=_api),
     }
-    mutation = mutations.FIELDS | administration.FIELDS | hooks.FIELDS | cloud.mutation_fields()
+    for noun in (api_keys, secrets, task_runs):
+        query |= noun.QUERIES
+    mutation: Fields = {}
+    for noun in (tenants, projects, flows, flow_groups, schedules, flow_runs, task_runs, logs_and_artifacts, agents,
+                 cloud_hooks, api_keys, secrets, key_values, task_tag_limits):
+        mutation |= noun.FIELDS
     return GraphQLSchema(GraphQLObjectType("Query", query), GraphQLObjectType("Mutation", mutation))
 
 
 SCHEMA = _build()
-
-
 _DOCUMENTS = Documents(SCHEMA)
 
 
 def execute(caller: Caller, query: str, variables: dict | None) -> dict:
-    """The answer to one request: `{"data": …}`, with `errors` where something went wrong.
+    """The answer to one request: `{"data": …}`, with `errors` if something went wrong.
 
     Raises InvalidQueryError for a query that does not parse or does not fit the schema, and SQLAlchemy's
-    OperationalError where the database is out of reach.
+    OperationalError if the database cannot be reached.
     """
     try:
         with _DOCUMENTS.use(query, caller.server.settings.limits, variables or {}) as document:
             result = execute_sync(SCHEMA, document, context_value=caller, variable_values=variables,
-                                  executor_class=reads.Executor)
+                                  executor_class=table_fields.Executor)
             answer: dict = {"data": result.data}
             if result.errors:
                 answer["errors"] = [_told(error) for error in result.errors]
@@ -87,7 +76,7 @@ def execute(caller: Caller, query: str, variables: dict | None) -> dict:
 
 
 def failure(error: RequestError) -> dict:
-    """The answer to a request that could not even be started."""
+    """The answer to a request that was refused before its execution."""
     return {"data": None, "errors": [{"message": str(error), "extensions": error.extensions}]}
 
 

@@ -1,1 +1,1 @@
-"""Who is told when the state of a flow run changes."""
+"""Cloud hooks: messages and web hooks when the state of a flow run changes."""

@@ -1,7 +1,8 @@
-"""Web hooks on their way: each that is due is sent by POST, again where it did not arrive, and given up in the end.
+"""The delivery of web hooks: each is sent by POST, several times if the receiver does not answer, then given up.
 
-They lie in the database, so they outlive a restart. One that is being sent is put off first: of two servers one sends
-it, and what a killed server had under way is sent again. So a receiver may get one twice, with the same `event_id`.
+They are stored in the database, so they survive a restart. Before a server sends one, it sets its due time to 30 s
+later: so only one of two servers sends it, and if the server is killed meanwhile, it is sent again. A receiver may
+thus get a web hook twice, with the same `event_id`.
 """
 
 import asyncio
@@ -11,39 +12,39 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from workshop_server.context import Server
+from workshop_server.context import ServerContext
 from workshop_server.errors import RequestError
-from workshop_server.hooks import hooks
+from workshop_server.hooks import cloud_hooks
 from workshop_server.store import timestamps
 from workshop_server.store.tables import cloud_hook, hook_delivery
 
 if TYPE_CHECKING:
     import ssl
 
-ATTEMPTS = 4        # to send one, before it is given up
-SECONDS = 5.0       # that a receiver may take, for everything
-AT_ONCE = 50        # that are under way together
-OF_ONE = 5          # of them of the same hook: more could be too many for a small receiver
-LEASE = 30.0        # seconds, more than a pass takes, after which what a server had under way counts as not sent
+ATTEMPTS = 4        # to send a web hook, before it is given up
+SECONDS = 5.0       # for one attempt, from the connection to the answer
+AT_ONCE = 50        # web hooks sent at the same time
+OF_ONE = 5          # of them from the same hook: more could be too much for a small receiver
+LEASE = 30.0        # seconds until a web hook that a server has claimed is due again; longer than any pass
 HEADERS = {"User-Agent": "workshop_server"}
 
 
 class Outcome(NamedTuple):
-    """What came of an attempt: `problem` is None for one that has arrived, else in words; may another help?"""
+    """The result of an attempt: `problem` is None if it arrived; `again` says if another attempt may help."""
 
     problem: str | None = None
     again: bool = True
 
 
-def send_hooks(server: Server) -> int:
-    """Send the web hooks that are due, some at a time, for as long as they arrive; returns how many have."""
+def send_hooks(server: ServerContext) -> int:
+    """Send the web hooks that are due, in batches, until none of a batch arrives; returns how many arrived."""
     sent = 0
     while arrived := _send_some(server):
         sent += arrived
     return sent
 
 
-def _send_some(server: Server) -> int:
+def _send_some(server: ServerContext) -> int:
     with server.database.read() as conn:
         due = conn.scalars(_due()).all()
     if not due:
@@ -58,14 +59,14 @@ def _send_some(server: Server) -> int:
 
 
 def _due() -> sa.Select:
-    """The oldest of each hook first, so that what a dead receiver leaves undone stands in nobody's way."""
+    """The first of each hook before the second of any: a dead receiver does not delay the others."""
     rank = sa.func.row_number().over(partition_by=hook_delivery.c.cloud_hook_id, order_by=hook_delivery.c.due)
     ranked = sa.select(hook_delivery.c.id, rank.label("rank")).where(hook_delivery.c.due <= timestamps.now()).subquery()
     return sa.select(ranked.c.id).where(ranked.c.rank <= OF_ONE).order_by(ranked.c.rank).limit(AT_ONCE)
 
 
 def _claim(conn: sa.Connection, ids: list[str]) -> list[sa.Row]:
-    """Those of the deliveries that no other server sends just now, put off for the time that sending takes."""
+    """The deliveries that no other server is sending, claimed for this server until the lease ends."""
     mine = conn.scalars(sa.select(hook_delivery.c.id).where(
         hook_delivery.c.id.in_(ids), hook_delivery.c.due <= timestamps.now()).with_for_update(skip_locked=True)).all()
     which = hook_delivery.c.id.in_(mine)
@@ -77,9 +78,9 @@ def _claim(conn: sa.Connection, ids: list[str]) -> list[sa.Row]:
 
 
 async def _send(deliveries: list[sa.Row], receivers: tuple[str, ...]) -> list[Outcome]:
-    import httpx  # takes a tenth of a second, which a server without web hooks need not wait for
+    import httpx  # the import takes 0.1 s, which a server without web hooks saves
     for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # below that they write addresses, which are secrets
+        logging.getLogger(name).setLevel(logging.WARNING)  # at lower levels they log addresses, which are secrets
     trusted = httpx.create_ssl_context(trust_env=False)
     return await asyncio.gather(*(_attempt(each, receivers, trusted) for each in deliveries))
 
@@ -87,23 +88,23 @@ async def _send(deliveries: list[sa.Row], receivers: tuple[str, ...]) -> list[Ou
 async def _attempt(delivery: sa.Row, receivers: tuple[str, ...], trusted: "ssl.SSLContext") -> Outcome:
     url = delivery.config.get("url")
     try:
-        place = hooks.receiver(url, receivers)  # the server's owner may have changed their mind since it was made
+        place = cloud_hooks.receiver(url, receivers)  # --hooks-to may have changed since the hook was created
     except RequestError as error:
         return Outcome(str(error), again=False)
     try:
         async with asyncio.timeout(SECONDS):
-            status = await _post(url, hooks.body(delivery.type, delivery.id, delivery.content), trusted)
+            status = await _post(url, cloud_hooks.body(delivery.type, delivery.id, delivery.content), trusted)
     except TimeoutError:
         return Outcome(f"{place} did not answer within {SECONDS:g} s")
-    except Exception as error:  # whatever it is, the others go on
+    except Exception as error:  # the other deliveries go on
         return Outcome(f"{place} cannot be reached ({type(error).__name__})")
     return Outcome() if 200 <= status < 300 else Outcome(f"{place} answered {status} {_phrase(status)}".strip())
 
 
 async def _post(url: str, body: dict, trusted: "ssl.SSLContext") -> int:
-    """The status of the answer, of which the rest is not read.
+    """Send it; returns the status of the answer, and does not read the rest.
 
-    Each has a client of its own, with no cookies of other tenants; it follows no redirects and uses no proxies.
+    Each delivery has its own client, so no cookies of other tenants. It follows no redirects and uses no proxies.
     """
     import httpx
     async with (httpx.AsyncClient(trust_env=False, verify=trusted, timeout=None, headers=HEADERS) as client,
@@ -116,7 +117,7 @@ def _phrase(status: int) -> str:
 
 
 def _note(conn: sa.Connection, delivery: sa.Row, outcome: Outcome, backoff: float) -> None:
-    """Forget what has arrived, and what is given up, which leaves a message; the rest waits for its next attempt."""
+    """Delete the delivery if it arrived or is given up, which leaves a message; else set its next attempt."""
     its = hook_delivery.c.id == delivery.id
     if outcome.problem and outcome.again and delivery.attempts < ATTEMPTS:
         later = timestamps.now(shift=backoff * 4 ** (delivery.attempts - 1))
@@ -126,5 +127,5 @@ def _note(conn: sa.Connection, delivery: sa.Row, outcome: Outcome, backoff: floa
     if outcome.problem and still_wanted:
         content = {key: value for key, value in delivery.content.items() if key != "text"}
         times = f"{delivery.attempts} attempt{'s' if delivery.attempts > 1 else ''}"
-        hooks.leave(conn, delivery.tenant_id, "CLOUD_HOOK_FAILED", f'The hook "{delivery.name}" gave up after {times}, '
-                    f"because {outcome.problem}. It had to tell: {delivery.content['text']}", content)
+        cloud_hooks.leave(conn, delivery.tenant_id, "CLOUD_HOOK_FAILED", f'The hook "{delivery.name}" gave up after '
+                          f"{times}, because {outcome.problem}. It had to tell: {delivery.content['text']}", content)

@@ -1,1 +1,1 @@
-"""What answers requests: the API, who may use it, and the start of the server."""
+"""The API over HTTP, and what protects the API and the pages."""

@@ -1,4 +1,7 @@
-"""The API over HTTP: one POST a request, as Prefect's client sends it; `guard` has let it in, and knows its tenant."""
+"""The API over HTTP: one POST a request, as Prefect's client sends it.
+
+`untrusted_requests.py` has checked the request before, has read its body, and has noted its tenant.
+"""
 
 import json
 import logging
@@ -11,28 +14,28 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from workshop_server.context import Caller, Server
+from workshop_server.context import Caller, ServerContext
 from workshop_server.errors import RequestError
 from workshop_server.graph import schema
 
 logger = logging.getLogger("workshop_server")
-THREADS = 8  # requests that are worked on at once; more would only wait for one another
+THREADS = 8  # requests that are answered at the same time; more threads would only wait for one another
 PATHS = ("/", "/graphql", "/graphql/")
 
 
 class Answer(JSONResponse):
-    """JSON, whatever is in it."""
+    """JSON that any text can be in, see `encoded`."""
 
     def render(self, content: dict) -> bytes:
         return encoded(content)
 
 
 def encoded(answer: dict) -> bytes:
-    """The JSON of an answer: an error in it may repeat half of a surrogate pair, which has no UTF-8."""
+    """The JSON of an answer. An error may quote half of a surrogate pair, which has no UTF-8: it becomes a `?`."""
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def create(server: Server) -> ASGIApp:
+def create(server: ServerContext) -> ASGIApp:
     """The API of a server, as an ASGI application."""
     threads = None
     others = Starlette(routes=[Route("/", _welcome, methods=["GET"]), Route("/health", _health, methods=["GET"])])
@@ -41,10 +44,10 @@ def create(server: Server) -> ASGIApp:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in PATHS:
             await others(scope, receive, send)
             return
-        # Past Starlette's routes, requests and responses, which would take as long as many a request does.
+        # Without Starlette's routes, requests and responses, which take as long as many requests do.
         nonlocal threads
         threads = threads or anyio.CapacityLimiter(THREADS)
-        body = (await receive())["body"]  # the whole, from `guard`
+        body = (await receive())["body"]  # all of it: `untrusted_requests` has read it
         status, answer = await anyio.to_thread.run_sync(_answer, server, scope, body, limiter=threads)
         await send({"type": "http.response.start", "status": status, "headers": [
             (b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]})
@@ -53,13 +56,13 @@ def create(server: Server) -> ASGIApp:
     return api
 
 
-def _answer(server: Server, scope: Scope, body: bytes) -> tuple[int, bytes]:
-    """Status and body of the answer. What the client asks wrongly is never a 5xx: it would try those again."""
+def _answer(server: ServerContext, scope: Scope, body: bytes) -> tuple[int, bytes]:
+    """Status and body of the answer. An error of the client is never a 5xx, because it would repeat the request."""
     status, answer = _answered(server, scope, body)
     return status, encoded(answer)
 
 
-def _answered(server: Server, scope: Scope, body: bytes) -> tuple[int, dict]:
+def _answered(server: ServerContext, scope: Scope, body: bytes) -> tuple[int, dict]:
     try:
         query, variables = _asked(body)
         return 200, schema.execute(_caller(server, scope), query, variables)
@@ -76,7 +79,7 @@ def _asked(body: bytes) -> tuple[str, dict]:
     try:
         asked = json.loads(body)
         variables = asked.get("variables") or {}
-        if isinstance(variables, str):  # how Prefect's client sends them
+        if isinstance(variables, str):  # as Prefect's client sends them
             variables = json.loads(variables) or {}
         query = asked["query"]
         if isinstance(query, str) and isinstance(variables, dict):
@@ -86,7 +89,7 @@ def _asked(body: bytes) -> tuple[str, dict]:
     raise RequestError('the body of a request is JSON: {"query": "…", "variables": {…}}')
 
 
-def _caller(server: Server, scope: Scope) -> Caller:
+def _caller(server: ServerContext, scope: Scope) -> Caller:
     headers = dict(scope["headers"])
     agent, version = headers.get(b"x-prefect-agent-id"), headers.get(b"x-prefect-core-version")
     return Caller(server, scope["state"]["tenant"], agent and agent.decode("latin-1"),

@@ -1,15 +1,15 @@
-"""How the server deals with connections, the slow and the idle ones too."""
+"""Time limits and size limits for connections, which uvicorn does not have: for slow, idle and endless requests."""
 
 import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_SECONDS = 15.0     # in which a connection has to say what it asks for
-HEAD_BYTES = 64 * 1024  # of the headers of one request
+HEAD_SECONDS = 15.0     # seconds for the headers of a request to arrive
+HEAD_BYTES = 64 * 1024  # bytes of the headers of one request
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, which by itself waits for ever for a request to begin, and reads headers without end."""
+    """uvicorn's protocol, which by itself waits for ever for a request, and reads headers of any length."""
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = False
@@ -25,7 +25,7 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._await_head()  # of a further request; or it is the rest of a body that was refused
+            self._await_head()  # the next request; or the rest of a refused body
         self._head += len(data)
         super().data_received(data)
         if self._in_head and self._head > HEAD_BYTES:
@@ -49,7 +49,7 @@ class Protocol(HttpToolsProtocol):
             self._timer = None
 
 
-# For uvicorn.Config. At the limit uvicorn answers 503, and Prefect's client asks again a second later.
+# For uvicorn.Config. Above `limit_concurrency` uvicorn answers 503, and Prefect's client asks again a second later.
 OPTIONS = {"http": Protocol, "ws": "none", "timeout_keep_alive": 15, "limit_concurrency": 800, "backlog": 1024,
            "proxy_headers": False,  # or a request could claim to come from another address
            "server_header": False, "access_log": False, "timeout_graceful_shutdown": 3}

@@ -1,1 +1,1 @@
-"""What happens to flows and their runs: registration, states, the queue of the agents, logs."""
+"""Flow runs and task runs: created, given to agents, moved from state to state, ended."""

@@ -1,9 +1,12 @@
-"""How runs go from state to state: each state is a row, and the run mirrors the newest."""
+"""How runs go from state to state. Each state is a row of the history; the newest is copied into the run's row.
+
+Two agents cannot take one run: the first that sets Submitted has it, the other gets a StateConflictError.
+"""
 
 import sqlalchemy as sa
 
 from workshop_server.errors import RequestError, StateConflictError
-from workshop_server.hooks import hooks
+from workshop_server.hooks import cloud_hooks
 from workshop_server.store import timestamps
 from workshop_server.store.database import owned
 from workshop_server.store.tables import (
@@ -17,12 +20,12 @@ from workshop_server.store.tables import (
     task_run_state,
 )
 
-ENDS = {"Success", "Failed", "Cached", "TimedOut", "Looped", "Cancelled"}  # states that give a run its `end_time`
-CORE_VERSION = "1.4.1"  # of the client that reads the states which the server makes
-MANY = 500  # task runs in one statement: SQLite and PostgreSQL bound what one may name
+ENDS = {"Success", "Failed", "Cached", "TimedOut", "Looped", "Cancelled"}  # states that set the `end_time` of a run
+CORE_VERSION = "1.4.1"  # of the Prefect client that reads the server's states
+MANY = 500  # task runs in one statement: SQLite and PostgreSQL limit the number of parameters
 HISTORY = {"flow_run": flow_run_state, "task_run": task_run_state}
 
-# Made once, because to make a statement takes longer than to execute it.
+# Built once: building a statement takes longer than executing it.
 STATE_OF_FLOW_RUN = sa.select(flow_run.c.state).where(flow_run.c.id == sa.bindparam("run_id"))
 CHANGE = {table.name: sa.update(table).where(table.c.id == sa.bindparam("run_id")) for table in (flow_run, task_run)}
 REMEMBER = {name: sa.insert(table).inline() for name, table in HISTORY.items()}
@@ -35,13 +38,13 @@ def make(kind: str, message: str, **more: object) -> dict:
 
 
 def mirrored(state: dict) -> dict[str, object]:
-    """The columns of a run's row that follow from its newest state; RequestError for one that Prefect has not."""
+    """The columns of a run's row that its newest state sets; RequestError for an unknown state."""
     kind = state.get("type") if isinstance(state, dict) else None
     if not isinstance(kind, str) or kind not in KNOWN:
         raise RequestError(f"State update failed: {str(kind)[:40]!r} is not a state of Prefect's")
     start = state.get("start_time")
     if kind in WAITING:
-        start = timestamps.clean(start) if start else timestamps.now()  # or it would never be queued
+        start = timestamps.clean(start) if start else timestamps.now()  # needed for the queue
     message = state.get("message")
     return {"state": kind, "state_timestamp": timestamps.now(), "state_start_time": start if kind in WAITING else None,
             "state_message": None if message is None else str(message), "serialized_state": state}
@@ -51,8 +54,9 @@ def set_flow_run_state(conn: sa.Connection, tenant: str | None, flow_run_id: str
                        version: int | None = None, agent_id: str | None = None) -> None:
     """Give a flow run its next state.
 
-    `version` is the one that the caller saw: it lets a request that is sent again, because its answer was lost, count
-    once. Raises StateConflictError for Submitted where another agent was first, and for Running after a cancellation.
+    `version` is the version of the run that the caller saw. Clients send a request again if its answer was lost; with
+    the version, it counts once. Raises StateConflictError for Submitted if another agent was first, and for Running
+    after a cancellation.
     """
     run = owned(conn, flow_run, flow_run_id, tenant, lock=True)
     new = mirrored(state)
@@ -67,7 +71,7 @@ def set_flow_run_state(conn: sa.Connection, tenant: str | None, flow_run_id: str
     if new["state"] == "Running":
         new["heartbeat"] = new["state_timestamp"]
     _next(conn, flow_run, run, new)
-    hooks.fire(conn, run, new["state"], new["state_message"])
+    cloud_hooks.fire(conn, run, new["state"], new["state_message"])
     if new["state"] == "Cancelled":
         _cancel_tasks(conn, run.id)
 
@@ -76,7 +80,8 @@ def set_task_run_state(conn: sa.Connection, tenant: str | None, task_run_id: str
                        version: int | None = None, agent_id: str | None = None) -> None:
     """Give a task run its next state; `version` as for a flow run.
 
-    Raises StateConflictError for Running while the flow run is not, and for Submitted where another agent was first.
+    Raises StateConflictError for Running while the flow run is not Running, and for Submitted if another agent was
+    first.
     """
     new = mirrored(state)
     if new["state"] == "Submitted":
@@ -96,9 +101,9 @@ def set_task_run_state(conn: sa.Connection, tenant: str | None, task_run_id: str
 
 def _submit_task_run(conn: sa.Connection, tenant: str | None, task_run_id: str, new: dict,
                      agent_id: str | None) -> None:
-    """A retry is due, and an agent takes its flow run up, which is Running all the while."""
+    """The retry of a task run is due: an agent takes the flow run again, which stays Running."""
     outer_id = owned(conn, task_run, task_run_id, tenant).flow_run_id
-    outer = owned(conn, flow_run, outer_id, tenant, lock=True)  # the flow run first, as a cancellation does
+    outer = owned(conn, flow_run, outer_id, tenant, lock=True)  # lock the flow run first, as a cancellation does
     run = owned(conn, task_run, task_run_id, tenant, lock=True)
     if not _submitted_already(run, outer, agent_id):
         conn.execute(sa.update(flow_run).where(flow_run.c.id == outer.id).values(
@@ -107,9 +112,9 @@ def _submit_task_run(conn: sa.Connection, tenant: str | None, task_run_id: str, 
 
 
 def _submitted_already(run: sa.Row, outer: sa.Row, agent_id: str | None) -> bool:
-    """Has the same agent submitted it before, and lost the answer? StateConflictError where it cannot be submitted.
+    """Is this a repeated request of the same agent? StateConflictError if the run cannot be submitted.
 
-    The state alone does not tell: that of another agent, which saw the same version, is equal.
+    The state alone is not enough: another agent that saw the same version sends an equal state.
     """
     if run.state == "Submitted" and agent_id is not None and agent_id == outer.agent_id:
         return True
@@ -119,12 +124,12 @@ def _submitted_already(run: sa.Row, outer: sa.Row, agent_id: str | None) -> bool
 
 
 def _agent(conn: sa.Connection, outer: sa.Row, agent_id: str | None) -> str | None:
-    """The id of the agent if it is of the flow run's tenant: by another tenant's one would see that tenant's runs."""
+    """The id of the agent, if it belongs to the tenant of the flow run: otherwise reads could leave the tenant."""
     return conn.scalar(sa.select(agent.c.id).where(agent.c.id == agent_id, agent.c.tenant_id == outer.tenant_id))
 
 
 def set_many_task_runs(conn: sa.Connection, task_run_ids: list[str], state: dict) -> None:
-    """Give many task runs the same next state, unasked; each gets its row of history."""
+    """Give many task runs the same next state; each gets a row in its history."""
     new = mirrored(state)
     for start in range(0, len(task_run_ids), MANY):
         some = task_run.c.id.in_(task_run_ids[start:start + MANY])
@@ -154,14 +159,14 @@ def _history_row(table: str, run_id: str, new: dict) -> dict:
 
 
 def _said_already(run: sa.Row, state: dict, version: int | None) -> bool:
-    """Is this the request that set the state which the run has now, sent again because its answer was lost?"""
+    """Is this a repetition of the request that set the present state? Clients repeat one if its answer was lost."""
     if run.serialized_state != state:
         return False
     return run.state in FINISHED if version is None else run.version == version + 1
 
 
 def _cancel_tasks(conn: sa.Connection, flow_run_id: str) -> None:
-    """What has not finished is cancelled with its flow run."""
+    """Cancel the task runs that have not finished, with their flow run."""
     unfinished = conn.scalars(sa.select(task_run.c.id).where(
         task_run.c.flow_run_id == flow_run_id, task_run.c.state.not_in(FINISHED))).all()
     set_many_task_runs(conn, unfinished, make("Cancelled", "Cancelled with its flow run"))

@@ -1,1 +1,1 @@
-"""When a flow runs by itself."""
+"""Schedules: the moments at which a flow runs by itself."""

@@ -1,7 +1,7 @@
-"""The clocks of a Prefect schedule: when each of them fires, in the zone that its start date names.
+"""The clocks of a Prefect schedule: when each of them fires, in the time zone of its start date.
 
-A clock arrives as JSON; what it says is looked up and computed with, never imported or evaluated. A clock without
-a start date counts in UTC, an interval then from 2019-01-01, as in Prefect's client.
+Changes between summer and winter time are handled here. A clock arrives as JSON, which is never imported or evaluated.
+A clock without a start date is in UTC, and an interval then starts on 2019-01-01, as in Prefect's client.
 """
 
 import heapq
@@ -20,23 +20,23 @@ from workshop_server.errors import RequestError
 from workshop_server.store.timestamps import moment
 
 DAY = timedelta(days=1)
-SHIFT = timedelta(hours=3)  # no zone moves its clocks by more, except once across the date line
+SHIFT = timedelta(hours=3)  # the largest change of clocks in any zone, apart from moves across the date line
 LEAST = timedelta(minutes=1)  # between two events of an interval clock; the client registers no shorter one
-FIRST = datetime(2019, 1, 1, tzinfo=UTC)  # where an interval without a start date starts
-RULE_START = "2018-06-20T00:00:00+00:00"  # where a recurrence rule without one starts
-MOST_LETTERS = 2_000  # of a cron expression or a recurrence rule
-SHOWN = 3  # dates, rules or clocks in the words for a schedule
+FIRST = datetime(2019, 1, 1, tzinfo=UTC)  # start of an interval without a start date
+RULE_START = "2018-06-20T00:00:00+00:00"  # start of a recurrence rule without a start date
+MOST_LETTERS = 2_000  # characters of a cron expression or a recurrence rule
+SHOWN = 3  # dates, rules or clocks named in the words for a schedule
 STEPS = {rrule.SECONDLY: timedelta(seconds=1), rrule.MINUTELY: timedelta(minutes=1), rrule.HOURLY: timedelta(hours=1),
          rrule.DAILY: DAY, rrule.WEEKLY: timedelta(weeks=1)}
 UNITS = (("day", DAY), ("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1)), ("second", timedelta(seconds=1)))
 
 
 @dataclass(frozen=True)
-class Clock:
+class ScheduleClock:
     """`moments(after, deadline)` gives the moments later than `after`, earliest first, each in the clock's zone.
 
-    It ends where there are no more, where they would lie after the year 9999, and where a search for the next one
-    lasts beyond `deadline`, as `time.monotonic` counts.
+    It ends after the last moment, at the year 9999, and when the search for the next moment takes longer than
+    `deadline`, in the seconds of `time.monotonic`.
     """
 
     moments: Callable[[datetime, float], Iterator[datetime]]
@@ -47,8 +47,8 @@ class Clock:
     labels: list[str] | None = None
 
 
-def read(raw: dict) -> Clock:
-    """The clock that the JSON describes; RequestError in words for what is none."""
+def read(raw: dict) -> ScheduleClock:
+    """The clock that the JSON describes; RequestError if it describes none."""
     kind = raw.get("type") if isinstance(raw, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:
         raise RequestError(f"the schedule has a clock that Prefect has not: {str(kind)[:40]!r}")
@@ -62,7 +62,7 @@ def read(raw: dict) -> Clock:
         raise RequestError("the schedule's parameter_defaults are not an object")
     if labels is not None and not (isinstance(labels, list) and all(isinstance(each, str) for each in labels)):
         raise RequestError("the schedule's labels are not a list of texts")
-    return Clock(_within(moments, start, end), words, start, end, defaults, labels)
+    return ScheduleClock(_within(moments, start, end), words, start, end, defaults, labels)
 
 
 def stated(raw: dict | None) -> datetime | None:
@@ -75,20 +75,20 @@ def stated(raw: dict | None) -> datetime | None:
     try:
         wall = datetime.fromisoformat(raw["dt"])
         return wall.astimezone(zone) if wall.tzinfo else resolve(wall, zone)
-    except OverflowError:  # the last hours of the year 9999, or the first of the year 1, as "for ever"
+    except OverflowError:  # the first or last hours that Python knows, which stand for "always"
         return (datetime.max if wall.year > 1 else datetime.min).replace(tzinfo=UTC)
     except (KeyError, ValueError, TypeError):
         raise RequestError(f"the schedule has a date that is none: {str(raw.get('dt'))[:60]!r}") from None
 
 
 def resolve(wall: datetime, zone: tzinfo) -> datetime:
-    """The moment when clocks on the wall show this: after a change of clocks if they skip it, the later of two."""
+    """The moment of a local time: the later one if it occurs twice; if clocks skip it, as long after the change."""
     offset = min(wall.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
     return (wall - offset).replace(tzinfo=UTC).astimezone(zone)
 
 
 def some_of(words: list[str], sign: str = ", ") -> str:
-    """The first of many words, and how many there are besides."""
+    """The first few, and the number of the others."""
     return sign.join(words[:SHOWN]) + (f"{sign}and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
 
 
@@ -128,10 +128,10 @@ def _interval(raw: dict, start: datetime | None) -> tuple[Callable, str]:
         raise ValueError("its interval is under a minute")
     start = start or FIRST
     zone, wall = start.tzinfo, start.replace(tzinfo=None)
-    around = SHIFT // step + 1 if isinstance(zone, ZoneInfo) else 0  # so many steps a change of the clocks may turn
+    around = SHIFT // step + 1 if isinstance(zone, ZoneInfo) else 0  # steps that a clock change may put out of order
 
     def at(number: int) -> datetime:
-        """In the first day exactly, later by the clock on the wall: what the client does, too."""
+        """Elapsed time within the first day, local time after that, as in the client."""
         passed = step * number
         if passed < DAY:
             return start.astimezone(UTC) + passed
@@ -148,7 +148,7 @@ def _interval(raw: dict, start: datetime | None) -> tuple[Callable, str]:
 
 
 def _in_order(moments: Iterator[datetime], apart: int) -> Iterator[datetime]:
-    """The moments, earliest first; those that come in the wrong order are at most so many places apart."""
+    """The moments, sorted; no moment is more than `apart` places from where it belongs."""
     waiting = []
     try:
         for each in moments:
@@ -173,14 +173,14 @@ def _cron(raw: dict, start: datetime | None) -> tuple[Callable, str]:
     day_or = raw.get("day_or") is not False
     if len(raw["cron"]) > MOST_LETTERS:
         raise ValueError("its expression is too long")
-    # `R`, a time by chance, would be another one whenever the server looks: it follows from the expression instead.
+    # croniter chooses another random time for `R` each time; for `H` it depends on the expression alone.
     text, by_chance = re.subn(r"\bR(?=$|[\s,/(])", "H", raw["cron"], flags=re.IGNORECASE)
 
     def of(wall: datetime) -> croniter:
         return croniter(text, wall, ret_type=datetime, day_or=day_or, hash_id=raw["cron"] if by_chance else None)
 
     def moments(after: datetime, deadline: float) -> Iterator[datetime]:
-        # By the clock on the wall, from where it stood before a change of the clocks that is younger than a day.
+        # In local time; after a change of the clocks within the last day, with the smaller of the two offsets.
         offset = min(each.astimezone(zone).utcoffset() for each in (after, after - DAY))
         cron, last = of((after + offset).replace(tzinfo=UTC, microsecond=0)), after
         while time.monotonic() < deadline:
@@ -188,12 +188,13 @@ def _cron(raw: dict, start: datetime | None) -> tuple[Callable, str]:
                 wall = cron.get_next()
             except CroniterBadDateError:
                 return
-            at = wall.replace(tzinfo=zone).astimezone(UTC)  # the first of two, after the change if clocks skip it
+            # The first moment of a time that occurs twice; after the change if clocks skip it.
+            at = wall.replace(tzinfo=zone).astimezone(UTC)
             if at > last:
                 last = at
                 yield at.astimezone(zone)
 
-    of(FIRST)  # raises for what is no expression
+    of(FIRST)  # raises if it is not a cron expression
     return moments, f"cron {raw['cron']} ({zone})"
 
 
@@ -206,8 +207,8 @@ def _dates(raw: dict, _start: datetime | None) -> tuple[Callable, str]:
     return moments, "on " + some_of([f"{each:%Y-%m-%d %H:%M} {each.tzinfo}" for each in dates])
 
 
-class _Rule(rrule.rrule):
-    """A recurrence rule that can be told to give up its search: one such as the 30th of February has no end."""
+class _RuleWithDeadline(rrule.rrule):
+    """A recurrence rule with a deadline: the search for the 30th of February would never end."""
 
     deadline = float("inf")
 
@@ -221,7 +222,7 @@ class _Rule(rrule.rrule):
             yield each
 
     @property
-    def _byeaster(self) -> tuple | None:  # dateutil asks for it in each month that it enters
+    def _byeaster(self) -> tuple | None:  # dateutil reads it once for each month
         self._go_on()
         return self.__dict__["_byeaster"]
 
@@ -256,26 +257,26 @@ def _rule(raw: dict) -> rrule.rrule:
         raise ValueError("it is not one recurrence rule")
     if rule._interval < 1:
         raise ValueError("its INTERVAL is under 1")
-    # The text of a rule has no zone: its ends come beside it, as exact dates.
+    # The text of a rule has no time zone: start and end come separately, as exact dates.
     start = _exact(raw.get("_dtstart") or RULE_START)
     until = _exact(raw["_until"]) if raw.get("_until") else None
     return rule.replace(dtstart=start, until=until)
 
 
 def _exact(text: str) -> datetime:
-    """The date with the offset that it is given in, or else in UTC."""
+    """The date with its offset, or in UTC if it has none."""
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _near(rule: rrule.rrule, after: datetime, deadline: float) -> _Rule:
-    """The same rule, started by whole steps shortly before `after`, so that it is not counted up to there."""
+def _near(rule: rrule.rrule, after: datetime, deadline: float) -> _RuleWithDeadline:
+    """The same rule, with its start moved by whole steps to shortly before `after`: the search is then short."""
     start = rule._dtstart
     if rule._freq in STEPS and rule._count is None:
         step = STEPS[rule._freq] * rule._interval
         start += step * max(0, (after - start) // step - 1)
     rule = rule.replace(dtstart=start)
-    rule.__class__ = _Rule
+    rule.__class__ = _RuleWithDeadline
     rule.deadline = deadline
     return rule
 

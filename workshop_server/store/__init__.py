@@ -1,1 +1,1 @@
-"""What is stored: the tables, and the database that holds them."""
+"""The database and its tables."""

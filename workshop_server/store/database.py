@@ -13,16 +13,16 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from workshop_server.errors import NotFoundError, RequestError, StartError
-from workshop_server.store import tables
+from workshop_server.store import tables, timestamps
 
-# Of the tables: 2 came with hooks and messages. A database with a higher one was made by a newer server.
+# Version of the tables; 2 added hooks and messages. A database with a higher version was made by a newer server.
 VERSION = 2
-IDLE = 1     # seconds of a connection to PostgreSQL after which it is asked whether it still lives
+IDLE = 1     # seconds without use after which a connection to PostgreSQL is tested before it is used again
 DEFAULT_TENANT = {"name": "default", "slug": "default"}
 
 
 class Database:
-    """Connections to one database; `read` and `write` are the only ways in.
+    """Connections to one database; use them through `read` and `write` only.
 
     Raises StartError, in one line, where the database cannot be opened or was made by a newer server.
     """
@@ -34,17 +34,17 @@ class Database:
         try:
             if self.is_sqlite:
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-                Path(self.url.database).touch(0o600)  # it may hold secrets; a file that is there keeps its mode
+                Path(self.url.database).touch(0o600)  # it may hold secrets; an existing file keeps its mode
             self.engine = sa.create_engine(self.url, pool_size=connections, max_overflow=0, pool_timeout=60,
                                            query_cache_size=2000, json_serializer=_json,
-                                           hide_parameters=True,  # secrets and addresses of hooks stay out of logs
+                                           hide_parameters=True,  # keeps secrets and addresses of hooks out of logs
                                            connect_args=_connect_args(self.is_sqlite))
             if self.is_sqlite:
                 sa.event.listen(self.engine, "connect", _prepare_sqlite)
             else:
                 sa.event.listen(self.engine, "checkin", _note_use)
                 sa.event.listen(self.engine, "checkout", self._check_life)
-            # Each statement by itself, without the two further ones that a transaction takes.
+            # PostgreSQL: each read on its own, without the two statements more that a transaction needs.
             self._reading = self.engine if self.is_sqlite else self.engine.execution_options(
                 isolation_level="AUTOCOMMIT")
             self._create()
@@ -55,14 +55,14 @@ class Database:
 
     @property
     def place(self) -> str:
-        """Where the data lie, without a password."""
+        """The file or the URL of the database, without the password."""
         return str(self.url.database) if self.is_sqlite else self.url.render_as_string(hide_password=True)
 
     @contextmanager
     def read(self, *, in_parts: bool = False) -> Iterator[sa.Connection]:
         """A connection that changes nothing; on SQLite it sees one state of the data until it ends.
 
-        With `in_parts`, an answer may be fetched by and by (`yield_per`).
+        With `in_parts`, a result may be fetched in parts (`yield_per`).
         """
         with (self.engine if in_parts else self._reading).connect() as conn:
             if self.is_sqlite:
@@ -71,12 +71,12 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction: all of it is kept, or, after an exception, nothing."""
+        """A transaction: everything is committed, or nothing after an exception."""
         if not self.is_sqlite:
             with self.engine.begin() as conn:
                 yield conn
             return
-        with self._writing, self.engine.connect() as conn:  # SQLite has one writer; here they queue in turn
+        with self._writing, self.engine.connect() as conn:  # SQLite allows one writer: the others wait here
             _begin(conn, "BEGIN IMMEDIATE")
             try:
                 yield conn
@@ -93,12 +93,12 @@ class Database:
             try:
                 self.engine.dialect.do_ping(connection)
             except self.engine.dialect.dbapi.Error:
-                raise sa.exc.InvalidatePoolError from None  # upon which SQLAlchemy connects anew
+                raise sa.exc.InvalidatePoolError from None  # SQLAlchemy then connects again
 
     def _create(self) -> None:
         with self.write() as conn:
             if not self.is_sqlite:
-                conn.exec_driver_sql("SELECT pg_advisory_xact_lock(1420)")  # two servers that start together
+                conn.exec_driver_sql("SELECT pg_advisory_xact_lock(1420)")  # if two servers start together, one waits
             tables.metadata.create_all(conn)
             version = conn.scalar(sa.select(tables.schema_version.c.version))
             if version is None:
@@ -107,14 +107,14 @@ class Database:
             elif version > VERSION:
                 raise StartError(f"{self.place}: made by a newer workshop_server (tables of version {version}, this "
                                  f"one knows {VERSION}): start the newer one, or name another --database")
-            elif version < VERSION:  # what it lacked were whole tables, which stand by now
+            elif version < VERSION:  # older versions lacked only whole tables, and `create_all` has added these
                 conn.execute(sa.update(tables.schema_version).values(version=VERSION))
 
 
 def owned(conn: sa.Connection, table: sa.Table, row_id: str, tenant: str | None, *, lock: bool = False) -> sa.Row:
-    """The row with this id, locked until the transaction ends where asked.
+    """The row with this id; with `lock`, it stays locked until the transaction ends.
 
-    Raises NotFoundError where there is none, or where it is another tenant's; `tenant` None sees every tenant.
+    Raises NotFoundError if there is none, or if it is another tenant's; `tenant` None may see every tenant.
     """
     row = conn.execute(_owned(table, tenant is None, lock), {"row_id": row_id, "tenant": tenant}).first()
     if row is None:
@@ -122,7 +122,7 @@ def owned(conn: sa.Connection, table: sa.Table, row_id: str, tenant: str | None,
     return row
 
 
-@cache  # to make a statement takes longer than to execute it
+@cache  # building the statement takes longer than executing it
 def _owned(table: sa.Table, of_any: bool, lock: bool) -> sa.Select:
     statement = sa.select(table).where(table.c.id == sa.bindparam("row_id"))
     statement = of_tenant(statement, table, None if of_any else sa.bindparam("tenant"))
@@ -130,7 +130,7 @@ def _owned(table: sa.Table, of_any: bool, lock: bool) -> sa.Select:
 
 
 def of_tenant(statement: sa.Select, table: sa.Table, tenant: str | sa.BindParameter | None) -> sa.Select:
-    """The statement, which selects from `table`, kept to the rows of one tenant; None keeps all."""
+    """The statement, which selects from `table`, restricted to the rows of one tenant; None means all tenants."""
     if tenant is None:
         return statement
     while table.name in tables.OWNER:
@@ -147,15 +147,15 @@ def update(conn: sa.Connection, table: sa.Table, row_id: str, tenant: str | None
 
 
 def delete(conn: sa.Connection, table: sa.Table, row_id: str, tenant: str | None) -> None:
-    """Delete one row of the tenant's, and what hangs from it; raises NotFoundError as `owned` does."""
+    """Delete one row of the tenant's, and the rows that depend on it; raises NotFoundError as `owned` does."""
     owned(conn, table, row_id, tenant)
     conn.execute(sa.delete(table).where(table.c.id == row_id))
 
 
 def insert_new(conn: sa.Connection, table: sa.Table, **values: object) -> bool:
-    """Insert a row unless one that must be unique stands already; tells whether it was new."""
+    """Insert a row, unless a unique value of it exists already; returns True if it was inserted."""
     dialect = sa.dialects.sqlite if conn.dialect.name == "sqlite" else sa.dialects.postgresql
-    # What came back is counted, because psycopg gives no count of rows for an insertion.
+    # RETURNING, because psycopg does not count the rows of such an insertion.
     insertion = dialect.insert(table).values(**values).on_conflict_do_nothing()
     return conn.scalar(insertion.returning(table.c.id)) is not None
 
@@ -166,6 +166,22 @@ def insert_unique(conn: sa.Connection, table: sa.Table, **values: object) -> str
     if not insert_new(conn, table, **values):
         raise RequestError("Uniqueness violation.")
     return new_id
+
+
+def update_unique(conn: sa.Connection, table: sa.Table, row_id: str, tenant: str | None, **values: str) -> None:
+    """Change one row as `update` does; raises RequestError as `insert_unique` does."""
+    try:
+        update(conn, table, row_id, tenant, **values)
+    except sa.exc.IntegrityError:
+        raise RequestError("Uniqueness violation.") from None
+
+
+def insert_or_update(conn: sa.Connection, table: sa.Table, key: dict[str, str], **values: object) -> str:
+    """Insert a row, or change the row that has this key; returns its id."""
+    dialect = sa.dialects.sqlite if conn.dialect.name == "sqlite" else sa.dialects.postgresql
+    new = dialect.insert(table).values(**key, **values)
+    changed = {**values, "updated": timestamps.now()}
+    return conn.scalar(new.on_conflict_do_update(index_elements=list(key), set_=changed).returning(table.c.id))
 
 
 def _parsed(url: str) -> sa.URL:

@@ -1,4 +1,4 @@
-"""The tables, with the names that Prefect's clients read them by, and how they hang together."""
+"""The tables, with the names that Prefect's clients know, and the relations between them."""
 
 from dataclasses import dataclass
 from uuid import uuid4
@@ -27,17 +27,17 @@ metadata = MetaData()
 
 @compiles(JSON, "sqlite")
 def _json_is_text(*_: object, **__: object) -> str:
-    return "TEXT"  # in a column of another type, SQLite makes a number of the JSON text 1.0, and cuts long ones
+    return "TEXT"  # with another column type, SQLite turns the JSON text 1.0 into a number, and shortens long numbers
 
 
 WAITING = ("Scheduled", "Paused", "Resume", "Retrying", "Queued")  # states from which an agent may take a run
 FINISHED = ("Success", "Failed", "Cached", "TimedOut", "Looped", "Cancelled", "Mapped", "Skipped", "TriggerFailed",
-            "Finished")  # states that no run leaves by itself
+            "Finished")  # states in which a run has ended
 KNOWN = {"Pending", "Submitted", "Running", "Cancelling", "ClientFailed", *WAITING, *FINISHED}
 
 
 class Words(TypeDecorator):
-    """Text, without the characters that databases refuse: NUL, and halves of surrogate pairs."""
+    """Text without the characters that databases refuse: NUL, and halves of surrogate pairs."""
 
     impl = Text
     cache_ok = True
@@ -51,7 +51,7 @@ class Uuid(String):
 
 
 class Stamp(String):
-    """A point in time, as `stamps.text` writes it."""
+    """A point in time, as `timestamps.text` writes it."""
 
 
 def new_id() -> str:
@@ -127,7 +127,7 @@ edge = Table(
 
 
 def _state() -> tuple[Column, ...]:
-    """The newest state of a run, mirrored in the run's own row."""
+    """The newest state of a run, copied into the row of the run."""
     return (Column("name", Words), Column("version", Integer, nullable=False, default=0),
             Column("state", Words), Column("state_timestamp", Stamp(32)), Column("state_start_time", Stamp(32)),
             Column("state_message", Words), _json("serialized_state"),
@@ -159,7 +159,7 @@ Index("task_run_by_cache_key", task_run.c.cache_key,
 
 
 def _history(run: str) -> Table:
-    """Each state that the runs went through, oldest first by `id`."""
+    """All states of the runs, oldest first by `id`."""
     return Table(
         f"{run}_state", metadata, Column("id", Integer, primary_key=True), _to(run),
         Column("version", Integer, nullable=False), Column("state", Words, nullable=False),
@@ -263,6 +263,6 @@ RELATIONS: dict[str, dict[str, Relation]] = {
     "message": {"tenant": _one(tenant)},
 }
 
-# Tables without a tenant of their own belong to the tenant of the row that this relation leads to.
+# Rows of these tables have no tenant_id: they belong to the tenant of the row that this relation leads to.
 OWNER = {"task": "flow", "edge": "flow", "task_run": "flow_run", "flow_run_state": "flow_run",
          "task_run_state": "task_run", "log": "flow_run"}

@@ -1,4 +1,4 @@
-"""Points in time as the server stores and compares them: UTC text of one width, microseconds included."""
+"""Points in time as the server stores and compares them: text in UTC, of fixed width, with microseconds."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +21,7 @@ def moment(stamp: str) -> datetime:
 
 
 def clean(stamp: str) -> str:
-    """The same moment as the server writes it."""
+    """The same moment, written as the server writes it."""
     return text(moment(stamp))
 
 

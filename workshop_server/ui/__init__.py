@@ -1,1 +1,1 @@
-"""The pages that a person opens in a browser: rendered on the server, kept fresh by a little script."""
+"""The pages for a browser: rendered on the server, kept up to date by a small script."""

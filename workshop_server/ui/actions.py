@@ -1,4 +1,4 @@
-"""What the buttons do: each a POST that changes something and goes on to a page that says so."""
+"""What the buttons do: each is a POST that changes something, and redirects to a page that says so."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -11,10 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from workshop_server.errors import NotFoundError, RequestError
-from workshop_server.hooks import hooks
-from workshop_server.runs import flows, runs
-from workshop_server.store import database, tables, timestamps
-from workshop_server.ui import pages, queries, run_form, visits, waiting
+from workshop_server.flows import versions
+from workshop_server.hooks import cloud_hooks
+from workshop_server.runs import flow_runs
+from workshop_server.runs.agents import STALE, is_gone
+from workshop_server.store import database, tables
+from workshop_server.ui import pages, queries, run_form, visits
 from workshop_server.ui.visits import Visit, go
 
 Form = Mapping[str, str]
@@ -22,7 +24,7 @@ Do = Callable[[Visit, Form], Response]
 
 
 def action(do: Do) -> Callable:
-    """An endpoint for a button; where it cannot be done, the page that the button is on says why."""
+    """The endpoint of a button; if its action fails, the page with the button says why."""
     async def endpoint(request: Request) -> Response:
         async with request.form() as sent:
             form = {name: value for name, value in sent.items() if not isinstance(value, UploadFile)}
@@ -41,7 +43,7 @@ def _act(do: Do, request: Request, form: Form) -> Response:
 
 
 def run_flow(visit: Visit, form: Form) -> Response:
-    """Start a run of a flow as the form has it, or show the form again with what is wrong beside its fields."""
+    """Start a run of a flow with the values of the form, or show the form again, with its errors."""
     group = queries.group_of(visit.conn, visit.request.path_params["id"], visit.allowed)
     flow = next((each for each in queries.versions(visit.conn, group.id) if each.id == form.get("flow_id")), None)
     if flow is None:
@@ -49,7 +51,7 @@ def run_flow(visit: Visit, form: Form) -> Response:
     sent = run_form.read(form, flow, group, visit.clock.zone)
     if not sent.errors:
         try:
-            run_id = runs.create(visit.conn, visit.allowed, flow_id=flow.id, **sent.wanted)
+            run_id = flow_runs.create(visit.conn, visit.allowed, flow_id=flow.id, **sent.wanted)
             return go(visit.url("flow-run", run_id), "The run is in the queue: an agent will take it.")
         except RequestError as error:
             sent.errors["form"] = str(error)
@@ -60,50 +62,49 @@ def run_flow(visit: Visit, form: Form) -> Response:
 def set_schedule(visit: Visit, form: Form) -> Response:
     """Switch the schedule of a flow on or off."""
     active = form.get("active") == "on"
-    flows.set_schedule_active(visit.conn, visit.allowed, form.get("flow_id", ""), active)
+    versions.set_schedule_active(visit.conn, visit.allowed, form.get("flow_id", ""), active)
     said = "The schedule is on." if active else "The schedule is off, and the runs that it had planned are gone."
     return go(visits.local_path(form.get("back")), said)
 
 
 def archive(visit: Visit, form: Form) -> Response:
-    """Put a version of a flow aside."""
-    flows.archive(visit.conn, visit.allowed, form.get("flow_id", ""))
+    """Archive a version of a flow."""
+    versions.archive(visit.conn, visit.allowed, form.get("flow_id", ""))
     return go(visits.local_path(form.get("back")), "The version is archived: its runs stay, and it makes no new ones.")
 
 
 def delete_version(visit: Visit, form: Form) -> Response:
     """Delete a version of a flow with its runs, and the flow with its last version."""
     group = queries.group_of(visit.conn, visit.request.path_params["id"], visit.allowed)
-    database.delete(visit.conn, tables.flow, form.get("flow_id", ""), visit.allowed)
+    versions.delete_version(visit.conn, visit.allowed, form.get("flow_id", ""))
     if queries.versions(visit.conn, group.id):
         return go(visit.url("flow", group.id) + "?tab=versions", "The version and its runs are deleted.")
-    flows.delete_group(visit.conn, visit.allowed, group.id)
     return go(visit.url(), "The flow's only version is deleted, and the flow with it.")
 
 
 def delete_flow(visit: Visit, _: Form) -> Response:
     """Delete a flow with all versions and runs."""
-    flows.delete_group(visit.conn, visit.allowed, visit.request.path_params["id"])
+    versions.delete_flow(visit.conn, visit.allowed, visit.request.path_params["id"])
     return go(visit.url(), "The flow is deleted, with all its versions and runs.")
 
 
 def start_run(visit: Visit, _: Form) -> Response:
     """Start a run before its time."""
-    runs.start_now(visit.conn, visit.allowed, visit.request.path_params["id"])
+    flow_runs.start_now(visit.conn, visit.allowed, visit.request.path_params["id"])
     return _back_to_run(visit, "The run may start now.")
 
 
 def cancel_run(visit: Visit, _: Form) -> Response:
     """Cancel a run."""
-    state = runs.cancel(visit.conn, visit.allowed, visit.request.path_params["id"])
+    state = flow_runs.cancel(visit.conn, visit.allowed, visit.request.path_params["id"])
     return _back_to_run(visit, {"Cancelling": "Asked the run to stop: its process sees that within 15 s.",
                                 "Cancelled": "The run is cancelled."}.get(state, f"The run had ended: {state}."))
 
 
 def restart_run(visit: Visit, _: Form) -> Response:
-    """Run again what failed in a run."""
-    runs.restart(visit.conn, visit.allowed, visit.request.path_params["id"])
-    return _back_to_run(visit, "The run is in the queue again: what failed, and what comes after it, runs anew.")
+    """Run the failed tasks of a run again."""
+    flow_runs.restart(visit.conn, visit.allowed, visit.request.path_params["id"])
+    return _back_to_run(visit, "The run is in the queue again: failed tasks and those downstream of them run again.")
 
 
 def delete_run(visit: Visit, form: Form) -> Response:
@@ -113,22 +114,22 @@ def delete_run(visit: Visit, form: Form) -> Response:
 
 
 def remove_agent(visit: Visit, _: Form) -> Response:
-    """Forget an agent; one that lives is back with its next word."""
+    """Remove an agent from the list."""
     database.delete(visit.conn, tables.agent, visit.request.path_params["id"], visit.allowed)
     return go(visit.url("agents"), "The agent is removed from the list.")
 
 
 def remove_stale_agents(visit: Visit, _: Form) -> Response:
-    """Forget the agents that have not been heard of for long."""
+    """Remove the agents that have not polled for a day."""
     agent = tables.agent
     last = sa.func.coalesce(agent.c.last_queried, agent.c.created)
     gone = visit.conn.execute(sa.delete(agent).where(agent.c.tenant_id == visit.tenant.id,
-                                                     last < timestamps.now(shift=-waiting.STALE))).rowcount
+                                                     is_gone(last, STALE))).rowcount
     return go(visit.url("agents"), f"{gone} agent{'s are' if gone != 1 else ' is'} removed from the list.")
 
 
 def read_messages(visit: Visit, form: Form) -> Response:
-    """Note that a message has been read, or take that back; without one, that all have been."""
+    """Mark a message as read or unread; or all messages as read, if the form names none."""
     table, message_id = tables.message, form.get("message_id")
     if message_id:
         database.update(visit.conn, table, message_id, visit.tenant.id, read=form.get("read") == "on")
@@ -145,17 +146,18 @@ def delete_message(visit: Visit, form: Form) -> Response:
 
 
 def create_hook(visit: Visit, form: Form) -> Response:
-    """A hook that leaves messages; those that send something are made by the API."""
-    hooks.create(visit.conn, visit.tenant.id, kind=hooks.MESSAGE, name=form.get("name"),
-                 states=[name.removeprefix("state-") for name in form if name.startswith("state-")],
-                 flow_group_id=form.get("flow_group_id") or None, most=visit.server.settings.limits.hooks)
+    """Create a hook that leaves messages; web hooks are created through the API."""
+    cloud_hooks.create(visit.conn, visit.tenant.id, kind=cloud_hooks.MESSAGE, name=form.get("name"),
+                       states=[name.removeprefix("state-") for name in form if name.startswith("state-")],
+                       flow_group_id=form.get("flow_group_id") or None, most=visit.server.settings.limits.hooks)
     return go(visit.url("messages"), "The hook is there: when a run enters one of its states, it leaves a message.")
 
 
 def switch_hook(visit: Visit, form: Form) -> Response:
     """Switch a hook on or off."""
-    hooks.set_active(visit.conn, visit.tenant.id, visit.request.path_params["id"], active=form.get("active") == "on")
-    return go(visit.url("messages"), "The hook is on." if form.get("active") == "on" else "The hook is off.")
+    active = form.get("active") == "on"
+    cloud_hooks.set_active(visit.conn, visit.tenant.id, visit.request.path_params["id"], active=active)
+    return go(visit.url("messages"), "The hook is on." if active else "The hook is off.")
 
 
 def delete_hook(visit: Visit, _: Form) -> Response:
@@ -165,7 +167,7 @@ def delete_hook(visit: Visit, _: Form) -> Response:
 
 
 def create_project(visit: Visit, form: Form) -> Response:
-    """A project to register flows with."""
+    """Create a project to register flows with."""
     name = form.get("name", "").strip()
     if not name:
         raise RequestError("a project needs a name")

@@ -12,17 +12,18 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workshop_server.context import Caller, Server
+from workshop_server.context import Caller, ServerContext
 from workshop_server.errors import NotFoundError, RequestError
 from workshop_server.graph import schema
 from workshop_server.http import api
 from workshop_server.ui import actions, login, pages, queries, run_pages, visits
 from workshop_server.ui.sessions import Sessions
 
-OPEN = ("/login", "/health")  # what may be seen without a key, beside /static; a tenant's name may begin like them
+# May be seen without a key, like /static. Whole paths, because the slug of a tenant may begin like them.
+OPEN = ("/login", "/health")
 
 
-def create(server: Server) -> ASGIApp:
+def create(server: ServerContext) -> ASGIApp:
     """The pages of a server."""
     app = Starlette(
         routes=[
@@ -32,15 +33,15 @@ def create(server: Server) -> ASGIApp:
             Mount("/static", StaticFiles(directory=visits.HOME / "static")),
             *pages.ROUTES, *run_pages.ROUTES, *actions.ROUTES,
         ],
-        middleware=[Middleware(Freshness), Middleware(Keys, server=server)],
+        middleware=[Middleware(CacheHeaders), Middleware(LoginRequired, server=server)],
         exception_handlers={NotFoundError: not_found, RequestError: refused, HTTPException: not_found, 500: broken})
     app.state.server = server
     app.state.sessions = Sessions()
     return app
 
 
-class Freshness:
-    """Pages are kept nowhere, files are asked after; what else a browser must not do, the guard in front says."""
+class CacheHeaders:
+    """Browsers do not store pages, and revalidate static files on each request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -54,10 +55,10 @@ class Freshness:
         await self.app(scope, receive, send_fresh if scope["type"] == "http" else send)
 
 
-class Keys:
-    """Where the server asks for keys, nothing but the way in is open to those who have not logged in."""
+class LoginRequired:
+    """In a server that asks for keys, only the login page is open to visitors who have not logged in."""
 
-    def __init__(self, app: ASGIApp, server: Server) -> None:
+    def __init__(self, app: ASGIApp, server: ServerContext) -> None:
         self.app, self.server = app, server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +69,7 @@ class Keys:
         request.state.tenant = None
         if self.server.keys is not None:
             key = scope["app"].state.sessions.key(visits.token(request))
-            request.state.tenant = key and self.server.keys.tenant(key)  # a key may be taken back meanwhile
+            request.state.tenant = key and self.server.keys.tenant(key)  # the key may have been revoked since the login
             if request.state.tenant is None and scope["path"] not in OPEN and not scope["path"].startswith("/static/"):
                 await _log_in_first(request)(scope, receive, send)
                 return
@@ -82,7 +83,7 @@ def _log_in_first(request: Request) -> Response:
 
 
 def first_page(request: Request) -> Response:
-    """The dashboard of the visitor's own tenant, or of the oldest one."""
+    """The dashboard of the visitor's tenant, or of the oldest one."""
     with request.app.state.server.database.read() as conn:
         tenants = queries.tenants(conn, request.state.tenant)
     if not tenants:
@@ -95,7 +96,7 @@ def health(_: Request) -> Response:
 
 
 async def graphql(request: Request) -> Response:
-    """What the interactive page asks, answered in this process as the API answers it."""
+    """Queries of the interactive API page, answered as the API answers them."""
     try:
         body = await request.json()
     except (ValueError, RecursionError):
@@ -117,7 +118,7 @@ def _execute(request: Request, query: str, variables: dict | None) -> dict:
 
 
 def not_found(request: Request, error: Exception) -> Response:
-    """A page that says so; other errors of HTTP likewise."""
+    """The page for what does not exist, and for other HTTP errors."""
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
     if visits.PART in request.headers:
         return PlainTextResponse(HTTPStatus(status).phrase, status)
@@ -127,12 +128,12 @@ def not_found(request: Request, error: Exception) -> Response:
 
 
 def refused(request: Request, error: Exception) -> Response:
-    """A request that cannot be done, in the words of its error."""
+    """The page for a request that cannot be carried out: it shows the message of the error."""
     return visits.html(request, "problem.html", {"title": "That cannot be done", "said": str(error)},
                      HTTPStatus.BAD_REQUEST)
 
 
 def broken(request: Request, _: Exception) -> Response:
-    """A fault of the server's own; its details are in the server's terminal."""
+    """The page for an internal error; details are in the terminal of the server."""
     return visits.html(request, "problem.html", {
         "title": "Something broke", "said": "The server's terminal tells what."}, HTTPStatus.INTERNAL_SERVER_ERROR)

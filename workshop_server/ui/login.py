@@ -1,4 +1,4 @@
-"""The way in where the server asks for keys, and out again."""
+"""Login and logout, in a server that asks for keys."""
 
 from http import HTTPStatus
 
@@ -11,14 +11,14 @@ from workshop_server.ui import sessions, visits
 
 
 def form(request: Request) -> Response:
-    """The page that asks for the key."""
+    """The login page, which asks for the key."""
     if request.app.state.server.keys is None or request.state.tenant is not None:
         return RedirectResponse("/")
     return _asking(request, visits.local_path(request.query_params.get("next")))
 
 
 async def enter(request: Request) -> Response:
-    """Open a session for the tenant of the key, and go where the visitor wanted to."""
+    """Open a session for the tenant of the key, and redirect to the page that the visitor wanted."""
     sent = await request.form()
     key, wanted = str(sent.get("key", "")).strip(), visits.local_path(str(sent.get("next", "")))
     server = request.app.state.server

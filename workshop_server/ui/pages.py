@@ -7,19 +7,21 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from workshop_server.errors import NotFoundError
-from workshop_server.schedules import schedules
+from workshop_server.runs.agents import STALE, is_alive, is_gone
+from workshop_server.runs.flow_runs import default_labels
+from workshop_server.schedules import events as schedule_events
 from workshop_server.store.tables import FINISHED
-from workshop_server.ui import bars, queries, run_form, run_queries, safe_text, schematic, waiting
+from workshop_server.ui import bars, queries, run_form, run_queries, safe_text, schematic, why_waiting
 from workshop_server.ui.queries import ROWS
 from workshop_server.ui.visits import Visit, shown
 
 FLOW_TABS = ("overview", "runs", "schematic", "versions", "run")
-EACH = 24  # bars beside a flow of the dashboard
+EACH = 24  # bars for each flow of the dashboard
 HOOK_STATES = ("Failed", "Success", "Cancelled", "Cancelling", "Scheduled", "Submitted", "Running")  # of flow runs
 
 
 def dashboard(visit: Visit) -> dict:
-    """All that goes on in one project, or in all of them."""
+    """The dashboard of one project, or of all projects."""
     conn, tenant = visit.conn, visit.tenant.id
     project = queries.project_of(conn, visit.asked("project"), tenant) if visit.asked("project") else None
     project_id = project.id if project else None
@@ -33,15 +35,15 @@ def dashboard(visit: Visit) -> dict:
         "bars": bars.of_runs(runs, visit.clock), "counts": counts,
         "last": {group: bars.of_runs(some, visit.clock) for group, some in last.items()},
         "upcoming": _upcoming(visit, queries.upcoming(conn, tenant, project_id=project_id), agents),
-        "agents": [(agent, waiting.is_alive(agent, visit.clock)) for agent in agents[:6]],
-        "alive": sum(waiting.is_alive(agent, visit.clock) for agent in agents),
+        "agents": [(agent, is_alive(agent)) for agent in agents[:6]],
+        "alive": sum(is_alive(agent) for agent in agents),
         "failures": queries.failures(conn, tenant, project_id),
         "every": 3 if _is_busy(counts) else 5,
     }
 
 
 def flow(visit: Visit) -> dict | Response:
-    """One flow in all its versions, of which one is chosen."""
+    """A flow: one version, and the list of all."""
     wanted = visit.request.path_params["id"]
     group = queries.group_of(visit.conn, wanted, visit.allowed)
     if wanted != group.id or visit.tenant.slug != group.slug:
@@ -58,7 +60,7 @@ def flow(visit: Visit) -> dict | Response:
     return {
         "group": group, "flow": one, "chosen": chosen, "versions": versions, "tab": tab, "counts": counts,
         "newest": versions[0], "project_name": one.project_name, "tabs": FLOW_TABS,
-        "schedule": safe_text.crons_in_words(schedules.in_words(schedule)) if schedule else "",
+        "schedule": safe_text.crons_in_words(schedule_events.in_words(schedule)) if schedule else "",
         "every": 3 if _is_busy(counts) else 5, **_FLOW_TAB[tab](visit, group, one, bool(chosen)),
     }
 
@@ -94,7 +96,7 @@ def _flow_run(visit: Visit, group: object, one: object, _is_chosen: bool) -> dic
     sent = {run_form.PREFIX + name: run_form.as_text(value) for name, value in (like.parameters or {}).items()
             } if like else {}
     return {"fields": run_form.fields(one, group.default_parameters), "key": uuid4().hex, "prefix": run_form.PREFIX,
-            "labels": run_form.labels_of(one, group), "sent": sent, "every": 0}
+            "labels": default_labels(group, one), "sent": sent, "every": 0}
 
 
 _FLOW_TAB = {"overview": _flow_overview, "runs": _flow_runs, "schematic": _flow_schematic, "versions": _flow_versions,
@@ -102,17 +104,17 @@ _FLOW_TAB = {"overview": _flow_overview, "runs": _flow_runs, "schematic": _flow_
 
 
 def agents(visit: Visit) -> dict:
-    """The agents, and the runs that none of them takes."""
+    """The agents, and the runs that no agent takes."""
     found = queries.agents(visit.conn, visit.tenant.id)
     late = [row for row in _upcoming(visit, queries.upcoming(visit.conn, visit.tenant.id, limit=50), found)
             if row["reason"] and row["reason"][1]]
-    known = [(agent, waiting.is_alive(agent, visit.clock)) for agent in found]
-    stale = sum(visit.clock.since(agent.last_queried or agent.created) > waiting.STALE for agent in found)
-    return {"agents": known, "late": late[:10], "alive": any(is_alive for _, is_alive in known), "stale": stale}
+    known = [(agent, is_alive(agent)) for agent in found]
+    stale = sum(is_gone(agent.last_queried or agent.created, STALE) for agent in found)
+    return {"agents": known, "late": late[:10], "alive": any(alive for _, alive in known), "stale": stale}
 
 
 def messages(visit: Visit) -> dict:
-    """What hooks have told, and the hooks."""
+    """The messages of hooks, and the hooks."""
     conn, tenant = visit.conn, visit.tenant.id
     found, more = _paged(queries.messages(conn, tenant, visit.number("page")))
     run_ids = [run_id for each in found if isinstance(run_id := each.content.get("flow_run_id"), str)]
@@ -133,10 +135,10 @@ def drawing(tasks: list, edges: list) -> schematic.Drawing:
 
 
 def _upcoming(visit: Visit, runs: list, agents: list) -> list[dict]:
-    """Runs that wait, and of those that are late, why."""
+    """Waiting runs, and for late ones, the reason."""
     return [{"run": run, "late": late,
-             "reason": waiting.reason(run.labels, agents, visit.clock) if late else None}
-            for run in runs for late in [waiting.is_late(run, visit.clock)]]
+             "reason": why_waiting.reason(run.labels, agents) if late else None}
+            for run in runs for late in [why_waiting.is_late(run, visit.clock)]]
 
 
 def _paged(rows: list) -> tuple[list, bool]:

@@ -22,7 +22,7 @@ from workshop_server.store.tables import (
 ROWS = 100  # of a table on one page
 BARS = 60   # of the widest history of runs
 FAILURES = ("Failed", "TimedOut", "TriggerFailed")
-MANY = 99   # messages; more of them are not counted
+MANY = 99   # unread messages are counted up to this number
 
 RUN = (flow_run.c.id, flow_run.c.name, flow_run.c.state, flow_run.c.state_message, flow_run.c.start_time,
        flow_run.c.end_time, flow_run.c.scheduled_start_time, flow_run.c.auto_scheduled, flow_run.c.labels,
@@ -31,12 +31,12 @@ RUN = (flow_run.c.id, flow_run.c.name, flow_run.c.state, flow_run.c.state_messag
 RUNS = sa.select(*RUN).join_from(flow_run, flow).join(project)
 
 FLOW = (flow.c.id, flow.c.name, flow.c.version, flow.c.description, flow.c.archived, flow.c.is_schedule_active,
-        flow.c.schedule, flow.c.parameters, flow.c.run_config, flow.c.storage, flow.c.core_version, flow.c.created,
-        flow.c.flow_group_id, flow.c.project_id, project.c.name.label("project_name"))
+        flow.c.schedule, flow.c.parameters, flow.c.run_config, flow.c.environment, flow.c.storage, flow.c.core_version,
+        flow.c.created, flow.c.flow_group_id, flow.c.project_id, project.c.name.label("project_name"))
 
 
 def tenant_of(conn: sa.Connection, slug: str, allowed: str | None) -> sa.Row:
-    """The tenant of a URL; raises NotFoundError where there is none, or where it is not the one `allowed`."""
+    """The tenant of a URL; raises NotFoundError if there is none, or if it is not the one `allowed`."""
     found = conn.execute(sa.select(tenant).where(tenant.c.slug == slug)).first()
     if found is None or allowed not in (None, found.id):
         raise NotFoundError(f"{slug!r} not found")
@@ -44,7 +44,7 @@ def tenant_of(conn: sa.Connection, slug: str, allowed: str | None) -> sa.Row:
 
 
 def tenants(conn: sa.Connection, allowed: str | None) -> list[sa.Row]:
-    """Those that may be looked at, the oldest first."""
+    """The tenants that the visitor may see, oldest first."""
     statement = sa.select(tenant).order_by(tenant.c.created, tenant.c.slug)
     return conn.execute(statement if allowed is None else statement.where(tenant.c.id == allowed)).all()
 
@@ -57,7 +57,7 @@ def projects(conn: sa.Connection, tenant_id: str) -> list[sa.Row]:
 
 
 def flow_groups(conn: sa.Connection, tenant_id: str, project_id: str | None, page: int) -> list[sa.Row]:
-    """The newest version of each flow, and one row more than a page holds where another page follows."""
+    """The newest version of each flow, and one row more if another page follows."""
     newest = (sa.select(flow.c.flow_group_id, sa.func.max(flow.c.version).label("version"))
               .where(flow.c.tenant_id == tenant_id).group_by(flow.c.flow_group_id).subquery())
     statement = (sa.select(*FLOW).join_from(flow, project)
@@ -69,7 +69,7 @@ def flow_groups(conn: sa.Connection, tenant_id: str, project_id: str | None, pag
 
 
 def group_of(conn: sa.Connection, an_id: str, allowed: str | None) -> sa.Row:
-    """The flow group with this id, or the one of the flow with this id; raises NotFoundError."""
+    """The flow group with this id, or the group of the flow with this id; raises NotFoundError."""
     statement = (sa.select(flow_group, tenant.c.slug).join_from(flow_group, tenant)
                  .where((flow_group.c.id == an_id)
                         | flow_group.c.id.in_(sa.select(flow.c.flow_group_id).where(flow.c.id == an_id))))
@@ -88,7 +88,7 @@ def versions(conn: sa.Connection, group_id: str) -> list[sa.Row]:
 
 
 def structure(conn: sa.Connection, flow_id: str) -> tuple[list[sa.Row], list[sa.Row]]:
-    """The tasks of a flow, and who waits for whom."""
+    """The tasks and the edges of a flow."""
     tasks = conn.execute(sa.select(task.c.id, task.c.name, task.c.slug, task.c.type, task.c.mapped, task.c.trigger,
                                    task.c.max_retries).where(task.c.flow_id == flow_id).order_by(task.c.slug)).all()
     edges = conn.execute(sa.select(edge.c.upstream_task_id, edge.c.downstream_task_id, edge.c.key, edge.c.mapped)
@@ -98,7 +98,7 @@ def structure(conn: sa.Connection, flow_id: str) -> tuple[list[sa.Row], list[sa.
 
 def runs(conn: sa.Connection, tenant_id: str, *, project_id: str | None = None, group_id: str | None = None,
          flow_id: str | None = None, states: tuple[str, ...] = (), limit: int = BARS, page: int = 0) -> list[sa.Row]:
-    """Flow runs whose time has come, the newest first, and one more than `limit` where there are more."""
+    """Flow runs that are not scheduled for later, the newest first; one more than `limit` if there are more."""
     due = (flow_run.c.state != "Scheduled") | (flow_run.c.scheduled_start_time <= timestamps.now())
     statement = _of(RUNS, tenant_id, project_id, group_id, flow_id).where(due)
     if states:
@@ -123,7 +123,7 @@ def runs_by_group(conn: sa.Connection, tenant_id: str, group_ids: list[str], eac
 
 def counts(conn: sa.Connection, tenant_id: str, *, project_id: str | None = None, group_id: str | None = None,
            flow_id: str | None = None) -> dict[str, int]:
-    """Flow runs whose time has come, by state, the most frequent first."""
+    """Numbers of flow runs that are not scheduled for later, by state, the most frequent first."""
     due = (flow_run.c.state != "Scheduled") | (flow_run.c.scheduled_start_time <= timestamps.now())
     statement = sa.select(flow_run.c.state, sa.func.count()).join_from(flow_run, flow).join(project)
     statement = _of(statement, tenant_id, project_id, group_id, flow_id).where(due)
@@ -160,7 +160,7 @@ def agents(conn: sa.Connection, tenant_id: str) -> list[sa.Row]:
 
 
 def messages(conn: sa.Connection, tenant_id: str, page: int) -> list[sa.Row]:
-    """The newest first, and one row more than a page holds where another page follows."""
+    """The newest first, and one row more if another page follows."""
     return conn.execute(sa.select(message).where(message.c.tenant_id == tenant_id)
                         .order_by(message.c.created.desc(), message.c.id).limit(ROWS + 1).offset(page * ROWS)).all()
 
@@ -172,13 +172,13 @@ def unread(conn: sa.Connection, tenant_id: str) -> int:
 
 
 def still_there(conn: sa.Connection, tenant_id: str, run_ids: list[str]) -> set[str]:
-    """Those of the flow runs that nobody has deleted."""
+    """The flow runs that have not been deleted."""
     return set(conn.scalars(sa.select(flow_run.c.id).where(flow_run.c.tenant_id == tenant_id,
                                                            flow_run.c.id.in_(run_ids))))
 
 
 def hooks(conn: sa.Connection, tenant_id: str) -> list[sa.Row]:
-    """A tenant's hooks by name, each with the name of its flow; `group_id` is None where that flow is gone."""
+    """A tenant's hooks by name, each with the name of its flow; `group_id` is None if that flow was deleted."""
     name = sa.select(sa.func.max(flow.c.name)).where(flow.c.flow_group_id == flow_group.c.id).scalar_subquery()
     its = (flow_group.c.tenant_id == cloud_hook.c.tenant_id) & (flow_group.c.name == cloud_hook.c.version_group_id)
     return conn.execute(sa.select(cloud_hook, flow_group.c.id.label("group_id"), name.label("flow_name"))

@@ -1,4 +1,4 @@
-"""Times in words, in the reader's time zone."""
+"""Times as the pages show them, in the time zone of the reader."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -6,14 +6,14 @@ from zoneinfo import ZoneInfo
 
 from workshop_server.store import timestamps
 
-UNITS = ((86400, "d"), (3600, "h"), (60, "min"))  # seconds, and how they are called
+UNITS = ((86400, "d"), (3600, "h"), (60, "min"))  # seconds, and the name of the unit
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
          172800, 604800, 1209600, 2592000, 7776000, 31536000)  # seconds between two ticks of an axis
 
 
 @dataclass(frozen=True)
-class Clock:
-    """The moment at which a page was asked for, and the zone in which its reader lives; None is the server's own."""
+class ReaderClock:
+    """The moment at which a page was requested, and the reader's time zone; None is the zone of the server."""
 
     zone: tzinfo | None = None
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -29,7 +29,7 @@ class Clock:
         return f"{moment.day} {moment:%b %Y, %H:%M:%S} {_offset(moment)}"
 
     def short(self, stamp: str | None) -> str:
-        """`14:17:35` where that was today, else `21 Nov, 14:17`, with the year where it was another one."""
+        """`14:17:35` if that was today, else `21 Nov, 14:17`, with the year if it was another one."""
         if not stamp:
             return ""
         moment, today = self.local(stamp), self.now.astimezone(self.zone)
@@ -44,7 +44,7 @@ class Clock:
         return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03}"
 
     def since(self, stamp: str) -> float:
-        """Seconds from the stamp to now; negative where it is still to come."""
+        """Seconds from the stamp to now; negative for a moment in the future."""
         return (self.now - timestamps.moment(stamp)).total_seconds()
 
     def away(self, stamp: str | None) -> str:
@@ -57,19 +57,19 @@ class Clock:
         return f"{rough(seconds)} ago" if seconds > 0 else f"in {rough(-seconds)}"
 
     def lasted(self, start: str | None, end: str | None) -> float | None:
-        """Seconds from start to end, or to now where there is no end; None where there is no start."""
+        """Seconds from start to end, or to now if there is no end; None if there is no start."""
         if not start:
             return None
         until = timestamps.moment(end) if end else self.now
         return max(0.0, (until - timestamps.moment(start)).total_seconds())
 
 
-def clock(zone: str | None) -> Clock:
-    """For the zone that the browser names, such as `Europe/Madrid`; the server's own zone where it is not known."""
+def clock(zone: str | None) -> ReaderClock:
+    """For the zone that the browser names, such as `Europe/Madrid`; the server's zone if it is not known."""
     try:
-        return Clock(ZoneInfo(zone)) if zone else Clock()
+        return ReaderClock(ZoneInfo(zone)) if zone else ReaderClock()
     except (ValueError, OSError, KeyError):
-        return Clock()
+        return ReaderClock()
 
 
 def duration(seconds: float | None) -> str:
@@ -99,7 +99,7 @@ def rough(seconds: float) -> str:
 
 
 def ticks(start: datetime, seconds: float, zone: tzinfo | None, *, most: int = 7) -> list[tuple[float, str]]:
-    """Where round times fall on an axis that begins at `start`: the share of its length, and the words for it."""
+    """The ticks of a time axis that begins at `start`: each as the share of its length, and its text."""
     step = next((step for step in STEPS if seconds / step <= most), STEPS[-1])
     local = start.astimezone(zone)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""The form that starts a flow run: a field for each parameter, read as JSON where it is JSON, and as text where not."""
+"""The form that starts a flow run: a field for each parameter, read as JSON if it is JSON, else as text."""
 
 import json
 from collections.abc import Mapping
@@ -7,14 +7,15 @@ from datetime import datetime, tzinfo
 
 import sqlalchemy as sa
 
+from workshop_server.runs.flow_runs import default_labels
 from workshop_server.store import timestamps
 
 PREFIX = "parameter:"
 
 
 @dataclass(frozen=True)
-class Field:
-    """A parameter: its default as it stands in the field, and its kind as a hint."""
+class ParameterField:
+    """The field of a parameter; `text` is its default."""
 
     name: str
     is_required: bool
@@ -22,38 +23,33 @@ class Field:
 
 
 @dataclass
-class Sent:
-    """What a form asks for, ready for `runs.create`; `errors` by the name of the field, empty where all is well."""
+class SentForm:
+    """The values of a form, as arguments of `flow_runs.create`; `errors` by the name of the field."""
 
     wanted: dict = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
 
-def fields(flow: sa.Row, defaults: dict | None) -> list[Field]:
-    """A field for each parameter; defaults of the flow group go before those of the flow."""
+def fields(flow: sa.Row, defaults: dict | None) -> list[ParameterField]:
+    """A field for each parameter; defaults of the flow group replace those of the flow."""
     found = []
     for each in flow.parameters or []:
         name = str(each.get("name"))
         default = (defaults or {}).get(name, each.get("default"))
         has_default = not each.get("required") or name in (defaults or {})
-        found.append(Field(name, not has_default, as_text(default) if has_default else ""))
+        found.append(ParameterField(name, not has_default, as_text(default) if has_default else ""))
     return sorted(found, key=lambda one: not one.is_required)
 
 
-def labels_of(flow: sa.Row, group: sa.Row) -> list[str]:
-    """The labels that a run gets where the form names no others."""
-    return list(group.labels or (group.run_config or flow.run_config or {}).get("labels") or [])
-
-
 def as_text(value: object) -> str:
-    """JSON, but a text without its quotes where it is clear without them."""
+    """The value as JSON; a text has no quotes if it is clear without them."""
     if isinstance(value, str) and value == value.strip() and value and not _is_json(value) and value[0] not in "[{\"":
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
 def as_value(text: str) -> object:
-    """The value of a field; raises ValueError, in words for beside it, where JSON was begun and went wrong."""
+    """The value of a field; raises ValueError, with a message for the form, for JSON with an error in it."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except RecursionError:
@@ -66,9 +62,9 @@ def as_value(text: str) -> object:
         return text.strip()  # NaN, Infinity
 
 
-def read(form: Mapping[str, str], flow: sa.Row, group: sa.Row, zone: tzinfo | None) -> Sent:
-    """What the form asks for."""
-    sent = Sent({"parameters": {}})
+def read(form: Mapping[str, str], flow: sa.Row, group: sa.Row, zone: tzinfo | None) -> SentForm:
+    """The values of the form."""
+    sent = SentForm({"parameters": {}})
     for each in fields(flow, group.default_parameters):
         text = form.get(PREFIX + each.name, "")
         if not text.strip():
@@ -83,7 +79,7 @@ def read(form: Mapping[str, str], flow: sa.Row, group: sa.Row, zone: tzinfo | No
             sent.errors[PREFIX + each.name] = str(error)
     sent.wanted["name"] = form.get("name", "").strip() or None
     labels = [label.strip() for label in form.get("labels", "").split(",") if label.strip()]
-    sent.wanted["labels"] = None if labels == labels_of(flow, group) else labels
+    sent.wanted["labels"] = None if labels == default_labels(group, flow) else labels
     sent.wanted["idempotency_key"] = form.get("key") or None
     if context := form.get("context", "").strip():
         _read_context(context, sent)
@@ -92,7 +88,7 @@ def read(form: Mapping[str, str], flow: sa.Row, group: sa.Row, zone: tzinfo | No
     return sent
 
 
-def _read_context(text: str, sent: Sent) -> None:
+def _read_context(text: str, sent: SentForm) -> None:
     try:
         sent.wanted["context"] = as_value(text)
         if not isinstance(sent.wanted["context"], dict):
@@ -101,7 +97,7 @@ def _read_context(text: str, sent: Sent) -> None:
         sent.errors["context"] = str(error)
 
 
-def _read_start(text: str, zone: tzinfo | None, sent: Sent) -> None:
+def _read_start(text: str, zone: tzinfo | None, sent: SentForm) -> None:
     try:
         local = datetime.fromisoformat(text)
         at = local.replace(tzinfo=zone) if zone else local.astimezone()

@@ -7,13 +7,13 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from workshop_server.store.tables import FINISHED, WAITING, flow_run_state, task_run_state
-from workshop_server.ui import pages, queries, run_queries, safe_text, timeline, visits, waiting
+from workshop_server.ui import pages, queries, run_queries, safe_text, timeline, visits, why_waiting
 from workshop_server.ui.queries import ROWS
-from workshop_server.ui.run_queries import LEVELS, LINES, Filter
+from workshop_server.ui.run_queries import LEVELS, LINES, LogFilter
 from workshop_server.ui.visits import Visit, shown
 
 RUN_TABS = ("timeline", "schematic", "logs", "tasks", "parameters", "artifacts")
-OVERLAP = 200  # lines that are asked for again: where transactions overlap, a lower id may become visible later
+OVERLAP = 200  # lines that are read again: if transactions overlap, a lower id may become visible later
 
 
 def flow_run(visit: Visit) -> dict | Response:
@@ -22,8 +22,8 @@ def flow_run(visit: Visit) -> dict | Response:
     if visit.tenant.slug != run.slug:
         return RedirectResponse(f"/{run.slug}/flow-run/{run.id}")
     tab = visit.asked("tab", RUN_TABS)
-    is_waiting = run.state in WAITING and waiting.is_late(run, visit.clock)
-    why = waiting.reason(run.labels, queries.agents(visit.conn, run.tenant_id), visit.clock) if is_waiting else None
+    is_waiting = run.state in WAITING and why_waiting.is_late(run, visit.clock)
+    why = why_waiting.reason(run.labels, queries.agents(visit.conn, run.tenant_id)) if is_waiting else None
     return {
         "run": run, "tab": tab, "tabs": RUN_TABS, "why": why, "every": 5 if run.state in FINISHED else 3,
         "seconds": visit.clock.lasted(run.start_time, run.end_time if run.state in FINISHED else None),
@@ -51,8 +51,8 @@ def _logs(visit: Visit, run: object) -> dict:
     return found | _lines(visit, run.id, wanted)
 
 
-def _lines(visit: Visit, run_id: str, wanted: Filter) -> dict:
-    """The last lines of a log; the script fetches by itself those that come."""
+def _lines(visit: Visit, run_id: str, wanted: LogFilter) -> dict:
+    """The last lines of a log; the script of the page fetches new lines itself."""
     if visit.is_part:
         return {"lines": [], "earlier": None, "last": 0}
     last = run_queries.last_line(visit.conn, run_id)
@@ -81,7 +81,7 @@ _TABS = {"timeline": _timeline, "schematic": _schematic, "logs": _logs, "tasks":
 
 
 def task_run(visit: Visit) -> dict | Response:
-    """One task run: what became of it, what it said, and its neighbours."""
+    """One task run: its states, its log, its upstream and downstream task runs."""
     run = run_queries.one_task_run(visit.conn, visit.request.path_params["id"], visit.allowed)
     if visit.tenant.slug != run.tenant_slug:
         return RedirectResponse(f"/{run.tenant_slug}/task-run/{run.id}")
@@ -104,12 +104,12 @@ def task_run(visit: Visit) -> dict | Response:
         "live_url": visit.url("flow-run", run_id) + f"?{'task' if is_parent else 'task_run'}="
                     f"{run.task_id if is_parent else run.id}",
     }
-    wanted = Filter(task_id=run.task_id) if is_parent else Filter(task_run_id=run.id)
+    wanted = LogFilter(task_id=run.task_id) if is_parent else LogFilter(task_run_id=run.id)
     return found | _lines(visit, run_id, wanted)
 
 
 def lines(request: Request) -> Response:
-    """The lines of a log that came after one of them, as rows to add to those of a page."""
+    """The lines of a log after a given one, as table rows for the script to add."""
     with request.app.state.server.database.read() as conn:
         visit = visits.visit(request, conn)
         run = run_queries.run(conn, request.path_params["id"], visit.allowed)
@@ -139,8 +139,8 @@ def _text(visit: Visit, run_id: str) -> Iterator[str]:
             yield text.encode("utf-8", "replace").decode()
 
 
-def _filter(visit: Visit) -> Filter:
-    return Filter(visit.asked("level"), visit.asked("text"), visit.asked("task"), visit.asked("task_run"))
+def _filter(visit: Visit) -> LogFilter:
+    return LogFilter(visit.asked("level"), visit.asked("text"), visit.asked("task"), visit.asked("task_run"))
 
 
 ROUTES = [

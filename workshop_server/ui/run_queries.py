@@ -20,7 +20,7 @@ from workshop_server.store.tables import (
 )
 from workshop_server.ui.queries import ROWS
 
-LINES = 300  # of a log that one page begins with
+LINES = 300  # lines of a log that a page shows at first
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 NAME = sa.func.coalesce(task_run.c.name, task.c.name).label("name")
@@ -45,8 +45,8 @@ class Children:
 
 
 @dataclass(frozen=True)
-class Filter:
-    """Which lines of a log are asked for; `level` is the lowest one."""
+class LogFilter:
+    """Which lines of a log are asked for; `level` is the lowest level."""
 
     level: str = ""
     text: str = ""
@@ -105,7 +105,7 @@ def children(conn: sa.Connection, run_id: str, task_id: str | None = None) -> di
 
 def task_runs(conn: sa.Connection, run_id: str, *, state: str = "", task_id: str = "", text: str = "",
               children_only: bool = False, page: int = 0) -> list[sa.Row]:
-    """A page of task runs, and one row more where another page follows."""
+    """A page of task runs, and one row more if another page follows."""
     statement = sa.select(*TASK_RUN).join_from(task_run, task).where(task_run.c.flow_run_id == run_id)
     if state:
         statement = statement.where(task_run.c.state == state)
@@ -141,9 +141,9 @@ def neighbours(conn: sa.Connection, task_id: str, run_id: str, *, upstream: bool
     return parents(conn, run_id, list(conn.scalars(sa.select(there).where(here == task_id).distinct())))
 
 
-def lines(conn: sa.Connection, run_id: str, wanted: Filter, *, after: int | None = None, before: int | None = None,
+def lines(conn: sa.Connection, run_id: str, wanted: LogFilter, *, after: int | None = None, before: int | None = None,
           limit: int = LINES) -> list[sa.Row]:
-    """Lines of a log in order of time: the last ones, those `before` one of them, or those that came `after` it."""
+    """Lines of a log in order of time: the last ones, those before the line `before`, or those after `after`."""
     statement = _filtered(run_id, wanted)
     if after is not None:
         return conn.execute(statement.where(log.c.id > after).order_by(log.c.id).limit(limit)).all()
@@ -153,7 +153,7 @@ def lines(conn: sa.Connection, run_id: str, wanted: Filter, *, after: int | None
     return conn.execute(statement.order_by(log.c.timestamp.desc(), log.c.id.desc()).limit(limit)).all()[::-1]
 
 
-def all_lines(conn: sa.Connection, run_id: str, wanted: Filter) -> sa.CursorResult:
+def all_lines(conn: sa.Connection, run_id: str, wanted: LogFilter) -> sa.CursorResult:
     """Every line of a log, to be read one after the other."""
     statement = _filtered(run_id, wanted).order_by(log.c.timestamp, log.c.id)
     return conn.execution_options(yield_per=1000).execute(statement)
@@ -165,7 +165,7 @@ def last_line(conn: sa.Connection, run_id: str) -> int:
 
 
 def artifacts(conn: sa.Connection, *, run_id: str = "", task_run_id: str = "", page: int = 0) -> list[sa.Row]:
-    """A page of artifacts, the oldest first, and one row more where another page follows."""
+    """A page of artifacts, the oldest first, and one row more if another page follows."""
     statement = (sa.select(task_run_artifact, NAME, task_run.c.map_index).join_from(task_run_artifact, task_run)
                  .join(task, task.c.id == task_run.c.task_id))
     statement = statement.where(task_run.c.id == task_run_id if task_run_id else task_run.c.flow_run_id == run_id)
@@ -178,10 +178,10 @@ def artifact_count(conn: sa.Connection, run_id: str) -> int:
                        .where(task_run.c.flow_run_id == run_id))
 
 
-def _filtered(run_id: str, wanted: Filter) -> sa.Select:
+def _filtered(run_id: str, wanted: LogFilter) -> sa.Select:
     statement = (sa.select(*LINE).join_from(log, task_run, log.c.task_run_id == task_run.c.id, isouter=True)
                  .join(task, task.c.id == task_run.c.task_id, isouter=True).where(log.c.flow_run_id == run_id))
-    if wanted.level in LEVELS[1:]:  # other names of levels than these exist, and count as more than DEBUG
+    if wanted.level in LEVELS[1:]:  # levels with other names count as higher than DEBUG
         statement = (statement.where(sa.func.coalesce(log.c.level, "INFO") != "DEBUG") if wanted.level == "INFO"
                      else statement.where(log.c.level.in_(LEVELS[LEVELS.index(wanted.level):])))
     if wanted.text:

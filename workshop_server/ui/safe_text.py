@@ -1,4 +1,4 @@
-"""What others wrote, made fit to be shown: names, messages, log lines, artifacts. All of it is hostile."""
+"""Text from clients, made safe to show: names, messages, log lines, artifacts. Any of it may be hostile."""
 
 import json
 import re
@@ -8,19 +8,19 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]")  # what no eye can see
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]")  # invisible characters
 CRON = re.compile(r"\bcron ((?:[\d*/,-]+ ){4}[\d*/,-]+)(?= |,|;|$)")
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # of a terminal
 
 
 def visible(value: object) -> object:
-    """For every value that a template writes: nothing for None, and a sign for each character that has none."""
+    """For every value in a template: nothing for None, and a visible sign for each invisible character."""
     if value is None:
         return ""
     if isinstance(value, str) and CONTROLS.search(value):
         shown = CONTROLS.sub(_sign, value)
-        return Markup(shown) if isinstance(value, Markup) else shown  # signs need no escape
+        return Markup(shown) if isinstance(value, Markup) else shown  # the signs need no escaping
     return value
 
 
@@ -41,7 +41,7 @@ def brief(value: object, most: int = 120) -> str:
 
 
 def web_link(address: object) -> str | None:
-    """The address where it is one of the web; None for `javascript:` and everything else that is not."""
+    """The address, if it is a web address; None for `javascript:` and all others."""
     try:
         parts = urlsplit(str(address).strip())
     except ValueError:
@@ -50,12 +50,12 @@ def web_link(address: object) -> str | None:
 
 
 def markdown(text: object) -> Markup:
-    """Markdown as HTML; markup in it is shown, not obeyed, and pictures from elsewhere become links."""
+    """Markdown as HTML. HTML in it is shown as text, and pictures from other sites become links."""
     return Markup(_markdown.render(str(text)))
 
 
 def crons_in_words(sentence: str) -> str:
-    """The commonest of the cron expressions in a sentence about a schedule, in words; the others as they stand."""
+    """A sentence about a schedule with the most common cron expressions in words."""
     return CRON.sub(lambda found: _cron(*found[1].split()) or found[0], sentence)
 
 

@@ -1,7 +1,7 @@
-"""Where the cards and the lines of a flow's drawing lie: in layers, from what runs first down to what runs last.
+"""The layout of a flow's schematic: cards in layers, from the tasks that run first down to the last ones, and lines.
 
-The four steps of Sugiyama's method: layers by the longest way, bends where a line passes a layer, fewer crossings by
-sorting each layer by its neighbours, then places as near as may be to those neighbours.
+The four steps of Sugiyama's method: layers by the longest path, bends where a line passes a layer, fewer crossings by
+sorting each layer by its neighbours, then positions as near to these neighbours as possible.
 """
 
 from collections import defaultdict
@@ -11,11 +11,11 @@ from functools import lru_cache
 from itertools import pairwise
 
 WIDTH, HEIGHT = 264, 76   # of a card, in pixels
-GAP, DROP = 28, 62        # between cards beside, and layers above, one another
+GAP, DROP = 28, 62        # between cards of one layer, and between layers
 BEND = 18                 # width of a line that passes a layer
 MARGIN = 24
-SWEEPS = 12               # of sorting and of placing
-LARGE = 4000              # cards and bends from which on fewer sweeps have to do
+SWEEPS = 12               # passes of sorting and of placing
+LARGE = 4000              # from this number of cards and bends on, fewer sweeps are made
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Drawing:
 
 @lru_cache(maxsize=64)
 def layout(nodes: tuple[str, ...], edges: tuple[tuple[str, str], ...]) -> Drawing:
-    """The drawing of a graph; lines that would close a circle are left out, as are those to unknown nodes."""
+    """The drawing of a graph, without edges that close a circle and edges to unknown nodes."""
     edges = _acyclic(nodes, edges)
     layer = _layers(nodes, edges)
     layers, chains, up, down = _with_bends(nodes, edges, layer)
@@ -47,7 +47,7 @@ def layout(nodes: tuple[str, ...], edges: tuple[tuple[str, str], ...]) -> Drawin
 
 
 def _acyclic(nodes: tuple[str, ...], edges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The edges, once each, that can be followed from the roots without ever coming round."""
+    """The edges that are on no circle and behind none, without repetitions."""
     known, after, waits = set(nodes), defaultdict(list), dict.fromkeys(nodes, 0)
     for a, b in dict.fromkeys(edges):
         if a in known and b in known and a != b:
@@ -65,7 +65,7 @@ def _acyclic(nodes: tuple[str, ...], edges: Iterable[tuple[str, str]]) -> list[t
 
 
 def _layers(nodes: tuple[str, ...], edges: list[tuple[str, str]]) -> dict[str, int]:
-    """As low as the longest way from a root wants it; a root, such as a parameter, just above what needs it first."""
+    """The layer of each node: the longest path from a root; a root is just above the first node that needs it."""
     after, waits = defaultdict(list), dict.fromkeys(nodes, 0)
     for a, b in edges:
         after[a].append(b)
@@ -85,7 +85,7 @@ def _layers(nodes: tuple[str, ...], edges: list[tuple[str, str]]) -> dict[str, i
 
 
 def _with_bends(nodes: tuple[str, ...], edges: list[tuple[str, str]], layer: dict[str, int]) -> tuple:
-    """The layers with a bend wherever a line passes one, each line as the chain of its points, and the neighbours."""
+    """The layers, with a bend where a line passes a layer; each line as a chain of points; and all neighbours."""
     layers: list[list[Hashable]] = [[] for _ in range(max(layer.values(), default=-1) + 1)]
     for node in nodes:
         layers[layer[node]].append(node)
@@ -93,7 +93,7 @@ def _with_bends(nodes: tuple[str, ...], edges: list[tuple[str, str]], layer: dic
     for a, b in edges:
         chain = [a]
         for depth in range(layer[a] + 1, layer[b]):
-            chain.append((a, depth))  # lines from one card share their way
+            chain.append((a, depth))  # lines from one card share their bends
             if (a, depth) not in up:
                 layers[depth].append((a, depth))
         chain.append(b)
@@ -106,7 +106,7 @@ def _with_bends(nodes: tuple[str, ...], edges: list[tuple[str, str]], layer: dic
 
 
 def _uncross(layers: list[list], up: dict, down: dict, sweeps: int) -> None:
-    """Sort each layer by the mean place of its neighbours, down and up again; keeps the best order that was seen."""
+    """Sort each layer by the mean place of its neighbours, down and up; keeps the order with the fewest crossings."""
     best, fewest = [list(row) for row in layers], _crossings(layers, down)
     place = {node: index for row in layers for index, node in enumerate(row)}
     for sweep in range(sweeps):
@@ -124,7 +124,7 @@ def _uncross(layers: list[list], up: dict, down: dict, sweeps: int) -> None:
 
 
 def _crossings(layers: list[list], down: dict) -> int:
-    """How many pairs of lines cross between each layer and the next."""
+    """The number of pairs of lines that cross, between all neighbouring layers."""
     total = 0
     for row, below in pairwise(layers):
         place = {node: index for index, node in enumerate(below)}
@@ -134,7 +134,7 @@ def _crossings(layers: list[list], down: dict) -> int:
 
 
 def _inversions(values: list[int]) -> int:
-    """Pairs that stand in the wrong order, counted while they are merged."""
+    """The number of pairs in the wrong order, counted by merge sort."""
     if len(values) < 2:
         return 0
     middle = len(values) // 2
@@ -151,7 +151,7 @@ def _inversions(values: list[int]) -> int:
 
 
 def _places(layers: list[list], up: dict, down: dict, sweeps: int) -> dict[Hashable, float]:
-    """The middle of each card: as near its neighbours as its layer's order allows."""
+    """The middle of each card: as near to its neighbours as the order of its layer allows."""
     x: dict[Hashable, float] = {}
     for row in layers:
         wanted = {node: 0.0 for node in row}
@@ -167,8 +167,8 @@ def _places(layers: list[list], up: dict, down: dict, sweeps: int) -> dict[Hasha
 
 
 def _apart(row: list, wanted: dict[Hashable, float]) -> dict[Hashable, float]:
-    """The places nearest to those wanted, in the row's order and without an overlap (pool adjacent violators)."""
-    blocks: list[tuple[float, int]] = []  # the mean of the places wanted, less what stands to the left; its size
+    """The places nearest to the wanted ones, in the order of the row and without overlap (pool adjacent violators)."""
+    blocks: list[tuple[float, int]] = []  # the mean of the wanted places, minus the offset; number of cards
     offsets, offset = [], 0.0
     for index, node in enumerate(row):
         if index:

@@ -1,4 +1,4 @@
-"""Who has logged in: random tokens in memory, each for the key that was given, and no longer good than that."""
+"""Who has logged in: random tokens in memory, each with the key of its login. A revoked key ends its sessions."""
 
 import hashlib
 import secrets
@@ -8,11 +8,11 @@ from collections import OrderedDict
 
 COOKIE = "session"
 LIFETIME = 12 * 3600  # seconds: a day in the workshop
-MOST = 10_000         # sessions; the oldest go first
+MOST = 10_000         # sessions; above that, the oldest end
 
 
 class Sessions:
-    """The sessions of one server; they end with it."""
+    """The sessions of one server; they end when it stops."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Where the bars of a flow run's timeline lie: one row for each task, in percent of the width."""
+"""The timeline of a flow run: one row for each task, with its bar in percent of the width."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from workshop_server.store.tables import FINISHED
 from workshop_server.ui import reader_times
 from workshop_server.ui.run_queries import Children
 
-LEAST = 0.4  # percent that a bar takes up at least, so that it can be seen and pointed at
+LEAST = 0.4  # percent: the least width of a bar, so that it can be seen and clicked
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A task: its bar, empty where it has not started."""
+class TaskBar:
+    """A task, with its bar, which is empty if the task has not started."""
 
     run: sa.Row
     segments: list[Segment]
@@ -35,9 +35,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All rows over one axis; ticks are (percent, words)."""
+    """All rows, with a common axis; ticks are (percent, text)."""
 
-    rows: list[Row]
+    rows: list[TaskBar]
     ticks: list[tuple[float, str]]
     seconds: float
     is_live: bool
@@ -48,7 +48,7 @@ ORDER = ("Success", "Cached", "Finished", "Looped", "Mapped", "Skipped", "Runnin
 
 
 def in_order(states: dict[str, int]) -> list[tuple[str, int]]:
-    """States and their counts, from what is done to what is still to come."""
+    """States and their counts, from finished to not yet started."""
     return sorted(states.items(), key=lambda item: (ORDER.index(item[0]) if item[0] in ORDER else len(ORDER), item[0]))
 
 
@@ -63,8 +63,8 @@ def share(states: dict[str, int], x: float = 0.0, width: float = 100.0) -> list[
 
 
 def of_run(flow_run: sa.Row, parents: list[sa.Row], children: dict[str, Children],
-           clock: reader_times.Clock) -> Timeline:
-    """The timeline of a flow run, whose right edge is now where the run has not ended."""
+           clock: reader_times.ReaderClock) -> Timeline:
+    """The timeline of a flow run, whose right edge is now if the run has not ended."""
     spans = {run.id: span(run, children.get(run.task_id)) for run in parents}
     is_live = flow_run.state not in FINISHED and any(start for start, _ in spans.values())
     starts = [start for start, _ in spans.values() if start] + ([flow_run.start_time] if flow_run.start_time else [])
@@ -78,7 +78,7 @@ def of_run(flow_run: sa.Row, parents: list[sa.Row], children: dict[str, Children
         start, end = spans[run.id]
         them = children.get(run.task_id)
         if start is None:
-            rows.append(Row(run, [], None, False, them))
+            rows.append(TaskBar(run, [], None, False, them))
             continue
         live = end is None
         x = 100 * (timestamps.moment(start) - first).total_seconds() / seconds
@@ -87,7 +87,7 @@ def of_run(flow_run: sa.Row, parents: list[sa.Row], children: dict[str, Children
         x = min(x, 100 - width) if width < 100 else 0.0
         states = them.states if them else {run.state or "Pending": 1}
         seconds_of_row = (until - timestamps.moment(start)).total_seconds()
-        rows.append(Row(run, share(states, x, min(width, 100.0)), seconds_of_row, live, them))
+        rows.append(TaskBar(run, share(states, x, min(width, 100.0)), seconds_of_row, live, them))
     rows.sort(key=lambda row: (not row.segments, spans[row.run.id][0] or "", row.run.slug))
     marks = reader_times.ticks(first, seconds, clock.zone) if starts else []
     ticks = [(round(100 * at, 3), words) for at, words in marks]
@@ -95,7 +95,7 @@ def of_run(flow_run: sa.Row, parents: list[sa.Row], children: dict[str, Children
 
 
 def span(run: sa.Row, children: Children | None) -> tuple[str | None, str | None]:
-    """From the first start to the last end; the end is None where a part still runs."""
+    """From the first start to the last end; the end is None if a part still runs."""
     if children is None:
         return run.start_time, (run.end_time or run.start_time) if run.state in FINISHED else None
     start = min(filter(None, (run.start_time, children.start_time)), default=None)

@@ -1,4 +1,4 @@
-"""Answers a selection from the database: one statement for each level of it, however many rows there are."""
+"""Answers a selection from the database, with one statement for each level, for any number of rows."""
 
 import json
 from collections import defaultdict
@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from graphql import GraphQLBoolean
 
 from workshop_server.errors import RequestError
-from workshop_server.graph import scalars, sql
-from workshop_server.graph.selection import Branch, Leaf, Level
+from workshop_server.graph.reads import sql
+from workshop_server.graph.reads.selection import Branch, Leaf, Level
+from workshop_server.graph.types import scalars
 from workshop_server.settings import Limits
 from workshop_server.store.tables import OWNER, RELATIONS, tenant
 
@@ -17,7 +18,7 @@ Answer = dict[str, object]
 
 
 class Loader:
-    """Reads over one connection, for one tenant (None: for all), within `limits`."""
+    """Reads through one connection, for one tenant (None: for all), within `limits`."""
 
     def __init__(self, conn: sa.Connection, tenant_id: str | None, limits: Limits) -> None:
         self._conn = conn
@@ -26,12 +27,12 @@ class Loader:
         self._limits = limits
 
     def load(self, branch: Branch) -> list[Answer] | Answer:
-        """What a read from nothing gives: its rows, or what is asked of them together."""
+        """The result of an outermost read: its rows, or its aggregates."""
         scope = None if self._tenant_id is None else _owned_by(branch.asked.table, self._tenant_id)
         return self._load(branch, scope, {}).get(None, [])
 
     def _load(self, branch: Branch, scope: dict | None, times: dict[str, int]) -> dict[str | None, object]:
-        """What a branch gives, by parent; `times` tells how often the answer shows each parent."""
+        """The result of a branch, by parent; `times` says how often the answer shows each parent."""
         if branch.relation and not times:
             return {}
         parents = sql.Parents(branch.relation.there, list(times)) if branch.relation else None
@@ -45,7 +46,7 @@ class Loader:
                       for record in self._run(text, statement)}
         rows = {key: self._rows(part, branch, scope, parents, times)
                 for key, part in branch.asked.shape.items() if isinstance(part, Level)}
-        without = [0 if one.function == "count" else None for one in wanted]  # of a parent that has no such rows
+        without = [0 if one.function == "count" else None for one in wanted]  # for a parent without such rows
         return {parent: _filled(branch.asked.shape, values.get(parent, without),
                                 {key: found.get(parent, []) for key, found in rows.items()})
                 for parent in times or (None,)}
@@ -74,14 +75,14 @@ class Loader:
                 for row, record in zip(rows, records, strict=True):
                     row[key] = convert(record[place])
         for inner in level.branches:
-            self._hang(inner, rows, records, shown)
+            self._attach(inner, rows, records, shown)
         found = defaultdict(list)
         for row, record in zip(rows, records, strict=True):
             found[None if at is None else record[at]].append(row)
         return found
 
-    def _hang(self, branch: Branch, rows: list[Answer], records: list[sa.Row], shown: list[int]) -> None:
-        """Read a branch, and give each row of the level above its part."""
+    def _attach(self, branch: Branch, rows: list[Answer], records: list[sa.Row], shown: list[int]) -> None:
+        """Read a branch, and add its rows to the rows of the level above."""
         key, place = branch.key, branch.place
         times: dict[str, int] = defaultdict(int)
         for record, count in zip(records, shown, strict=True):
@@ -98,7 +99,7 @@ class Loader:
         return sql.Statement(self._is_sqlite, self._limits.depth)
 
     def _run(self, text: str, statement: sql.Statement) -> list[sa.Row]:
-        """All rows; raises RequestError where a value is none that the database can hold."""
+        """All rows; raises RequestError for a value that the database cannot hold."""
         if "json_test(" in text:
             self._conn.connection.driver_connection.create_function("json_test", 3, sql.json_test, deterministic=True)
         try:
@@ -125,7 +126,7 @@ def _owned_by(table: sa.Table, tenant_id: str) -> dict:
 
 
 def _filled(shape: dict[str, object], values: Sequence, rows: dict[str, list[Answer]]) -> Answer:
-    """A summary's answer, from the values of its aggregates and from its rows."""
+    """The answer of a summary, from the values of its aggregates and its rows."""
     answer: Answer = {}
     for key, part in shape.items():
         if isinstance(part, dict):

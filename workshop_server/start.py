@@ -1,4 +1,4 @@
-"""One process that serves the API and the pages, each on a port of its own, and runs the services beside them."""
+"""The start of the server: one process for the API, the pages, each on its own port, and the background services."""
 
 import errno
 import socket
@@ -10,10 +10,10 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from workshop_server import background
-from workshop_server.context import Server
+from workshop_server.api_keys import ApiKeys
+from workshop_server.context import ServerContext
 from workshop_server.errors import StartError
-from workshop_server.http import api, guard, uvicorn_protocol
-from workshop_server.http.keys import Keys
+from workshop_server.http import api, untrusted_requests, uvicorn_protocol
 from workshop_server.settings import Settings
 from workshop_server.store.database import Database
 from workshop_server.ui import app as ui
@@ -21,11 +21,11 @@ from workshop_server.ui import app as ui
 
 def serve(settings: Settings) -> None:
     """Serve until the process is told to stop. Raises StartError, in one line, where it cannot start."""
-    guard.check_exposure(settings)
+    untrusted_requests.check_exposure(settings)
     sockets = [_listen(settings.host, settings.port, "--port"), _listen(settings.host, settings.ui_port, "--ui-port")]
     database = Database(settings.database)
-    keys = settings.api_keys and Keys(settings.api_keys, database, wrong_keys=settings.limits.wrong_keys)
-    server = Server(settings, database, keys)
+    keys = settings.api_keys and ApiKeys(settings.api_keys, database, wrong_keys=settings.limits.wrong_keys)
+    server = ServerContext(settings, database, keys)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -34,19 +34,19 @@ def serve(settings: Settings) -> None:
         yield
         running.stop()
 
-    pages, answers = guard.pages(ui.create(server), server), guard.api(api.create(server), server)
-    by_port = {settings.port: answers, settings.ui_port: pages}
+    by_port = {settings.port: untrusted_requests.protect_api(api.create(server), server),
+               settings.ui_port: untrusted_requests.protect_pages(ui.create(server), server)}
     try:
         uvicorn.Server(uvicorn.Config(
-            _Switch(by_port, Starlette(lifespan=lifespan)), log_level="warning", lifespan="on",
+            _ByPort(by_port, Starlette(lifespan=lifespan)), log_level="warning", lifespan="on",
             **uvicorn_protocol.OPTIONS,
         )).run(sockets)
     finally:
         database.close()
 
 
-class _Switch:
-    """Hands a request to the application whose port it came to."""
+class _ByPort:
+    """Passes each request to the application of the port on which it arrived."""
 
     def __init__(self, by_port: dict[int, ASGIApp], lifespan: ASGIApp) -> None:
         self._by_port = by_port
@@ -61,7 +61,7 @@ def _listen(host: str, port: int, flag: str) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
-        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # on Windows, SO_REUSEADDR would share a port that is taken
+        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # on Windows, SO_REUSEADDR would share a port in use
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -76,8 +76,8 @@ def _listen(host: str, port: int, flag: str) -> socket.socket:
                          f"with --host, or another port with {flag}") from None
 
 
-def welcome(server: Server) -> str:
-    """What its user sees once the server is ready: where everything is, and what to type next."""
+def welcome(server: ServerContext) -> str:
+    """What the user sees when the server is ready: where everything is, and what to type next."""
     settings, default = server.settings, Settings()
     host = _seen_from_outside(settings.host)
     url, pages = f"http://{host}:{settings.port}", f"http://{host}:{settings.ui_port}"
@@ -105,7 +105,7 @@ def _seen_from_outside(host: str) -> str:
         return f"[{host}]" if ":" in host else host
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks by which address one would go out
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the address of this machine
             return probe.getsockname()[0]
         except OSError:
             return socket.gethostname()

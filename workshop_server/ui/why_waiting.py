@@ -1,32 +1,28 @@
-"""Why a flow run still waits, and what to type about it."""
+"""Why a flow run still waits, and the command that helps."""
 
 import sqlalchemy as sa
 
+from workshop_server.runs.agent_queue import labels_match
+from workshop_server.runs.agents import is_alive
 from workshop_server.ui import reader_times
 
-PATIENCE = 20   # seconds after its time before a run counts as late: an agent asks every 10 s
-HEALTHY = 60    # seconds since its last word, within which an agent counts as alive
-STALE = 24 * 3600  # seconds without a word, after which agents can be removed all at once
+PATIENCE = 20  # seconds after its time before a run counts as late: an agent polls every 10 s
 START = "prefect agent local start"
 
 
-def is_alive(agent: sa.Row, clock: reader_times.Clock) -> bool:
-    return bool(agent.last_queried) and clock.since(agent.last_queried) < HEALTHY
-
-
-def is_late(run: sa.Row, clock: reader_times.Clock) -> bool:
+def is_late(run: sa.Row, clock: reader_times.ReaderClock) -> bool:
     """Should an agent have taken the run by now?"""
     return clock.since(run.scheduled_start_time) > PATIENCE
 
 
-def reason(labels: list[str], agents: list[sa.Row], clock: reader_times.Clock) -> tuple[str, str]:
-    """What the run waits for, and the command that helps, "" where none is needed."""
-    alive = [agent for agent in agents if is_alive(agent, clock)]
+def reason(labels: list[str], known: list[sa.Row]) -> tuple[str, str]:
+    """What a run with these labels waits for, and the command that helps; "" if no command is needed."""
+    alive = [agent for agent in known if is_alive(agent)]
     wanted = set(labels or [])
     command = " ".join([START, *(f"--label {_quoted(label)}" for label in sorted(wanted))])
     if not alive:
         return "No agent is running, so nothing takes this run. In another terminal:", command
-    if any(wanted <= set(agent.labels or []) and (wanted or not agent.labels) for agent in alive):
+    if any(labels_match(labels, agent.labels) for agent in alive):
         return "An agent with fitting labels is running and will take it within seconds.", ""
     if not wanted:
         return ("This run has no labels, and an agent with labels leaves it alone. Start an agent without any, or run "

@@ -1,7 +1,7 @@
-"""From the arguments of a read to one SQL statement: names come from the tables, values travel as parameters.
+"""From the arguments of a read to one SQL statement: names come from the tables, values are bound parameters.
 
-The text is written here, not by SQLAlchemy: building and hashing its expressions takes three times as long as the
-database takes to answer, and reads are most of what the server does.
+The text is written here and not by SQLAlchemy, which takes three times as long for it as the database takes for the
+answer; and most requests are reads.
 """
 
 import json
@@ -13,25 +13,25 @@ import sqlalchemy as sa
 from graphql import GraphQLBoolean, GraphQLInt
 
 from workshop_server.errors import RequestError
-from workshop_server.graph import scalars
+from workshop_server.graph.types import scalars
 from workshop_server.store.tables import RELATIONS, Relation
 
 COMPARISONS = {"_eq": "=", "_neq": "<>", "_gt": ">", "_gte": ">=", "_lt": "<", "_lte": "<="}
 PATTERNS = {"_like": "", "_ilike": "", "_nlike": "NOT ", "_nilike": "NOT "}
 JSON_TESTS = {"_eq": "=", "_neq": "<>", "_contains": "@>", "_contained_in": "<@", "_has_key": "?"}
-# Nulls lie where PostgreSQL has them, after all else: last in `asc`, first in `desc`.
+# Nulls are placed as in PostgreSQL, where they are the largest values: last in `asc`, first in `desc`.
 DIRECTIONS = {"asc": "ASC NULLS LAST", "desc": "DESC NULLS FIRST",
               "asc_nulls_first": "ASC NULLS FIRST", "asc_nulls_last": "ASC NULLS LAST",
               "desc_nulls_first": "DESC NULLS FIRST", "desc_nulls_last": "DESC NULLS LAST"}
-ARRAYS = {GraphQLInt: "bigint", GraphQLBoolean: "boolean"}  # of PostgreSQL; those of the other types are "text"
-TERMS = 500  # in the conditions of one statement; SQLite gives up at a depth of 1000
-PATTERN = 1000  # characters
-WITHOUT_END = 2**62  # a LIMIT, because SQLite has no OFFSET without one
+ARRAYS = {GraphQLInt: "bigint", GraphQLBoolean: "boolean"}  # array types of PostgreSQL; all other types use "text"
+TERMS = 500  # terms in the conditions of one statement; SQLite refuses a depth of 1000
+PATTERN = 1000  # characters of a pattern
+WITHOUT_END = 2**62  # a LIMIT that limits nothing, because SQLite has no OFFSET without one
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Which rows of a table, in which order: each of `order_by` is the way to a column, and a key of DIRECTIONS."""
+    """Which rows of a table, in which order: `order_by` has paths to columns, each with a key of DIRECTIONS."""
 
     where: dict | None = None
     order_by: tuple[tuple[tuple[str, ...], str], ...] = ()
@@ -46,7 +46,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Parents:
-    """Rows whose children are asked for: the column of the children that names a parent, and the parents' keys."""
+    """Rows whose children are asked for: the column of the children with the key of the parent, and all keys."""
 
     column: str
     keys: list[str]
@@ -54,7 +54,7 @@ class Parents:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """`count`, `max` or `min` of columns; a count without columns is that of rows."""
+    """`count`, `max` or `min` of columns; a count without columns counts rows."""
 
     function: str
     columns: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Aggregate:
 
 @dataclass
 class Statement:
-    """One statement in the making: `values` are its parameters, in the order of their marks in the text.
+    """A statement that is being written: `values` are its parameters, in the order of their places in the text.
 
     Its methods raise RequestError for a condition nested deeper than `depth`, or of more than TERMS terms.
     """
@@ -78,7 +78,7 @@ class Statement:
              parents: Parents | None = None, most: int | None = None, ordered: bool = True) -> str:
         """Select `columns` of the rows that `arguments` and `scope` (one more condition) leave, at most `most`.
 
-        With parents, the limit, the offset and distinct_on hold for each parent by itself.
+        With parents, the limit, the offset and distinct_on apply to the rows of each parent.
         """
         order, joins = self._order(table, arguments.order_by)
         among = [self._among(_of("t0", parents.column), parents.keys, "text")] if parents else []
@@ -108,7 +108,7 @@ class Statement:
 
     def aggregates(self, table: sa.Table, wanted: Sequence[Aggregate], arguments: Arguments, *,
                    scope: dict | None = None, parents: Parents | None = None) -> str:
-        """Select what is wanted of the rows that `rows` selects; with parents, a row for each, its key in front."""
+        """Select aggregates of the rows that `rows` selects; with parents, one row for each, with its key first."""
         each = [parents.column] if parents else []
         columns = dict.fromkeys(each + [name for one in wanted for name in one.columns]) or ["id"]
         rows = self.rows(table, list(columns), arguments, scope=scope, parents=parents, ordered=False)
@@ -116,7 +116,7 @@ class Statement:
         return f"SELECT {', '.join(chosen)} FROM ({rows}) a" + (f' GROUP BY "{each[0]}"' if each else "")
 
     def condition(self, table: sa.Table, alias: str, wanted: dict, level: int = 0) -> str:
-        """A `<table>_bool_exp` in SQL; what it compares with null is true, as in Hasura's first version."""
+        """A `<table>_bool_exp` in SQL; a comparison with null is true, as in the first version of Hasura."""
         if level > self.depth:
             raise RequestError(f"a condition is nested deeper than {self.depth}: ask for less, or in several requests")
         parts = []
@@ -166,7 +166,7 @@ class Statement:
 
     def _among(self, name: str, values: list, kind: str) -> str:
         if len(values) == 1:
-            return f"{name} = {self._mark(values[0])}"  # lets the database read an index in its order
+            return f"{name} = {self._mark(values[0])}"  # so that the database can read an index in its order
         if self.is_sqlite:
             return f"{name} IN (SELECT value FROM json_each({self._mark(json.dumps(values))}))"
         return f"{name} = ANY({self._mark(values)}::{kind}[])"
@@ -175,12 +175,12 @@ class Statement:
         if len(pattern) > PATTERN:
             raise RequestError(f"a pattern of more than {PATTERN} characters: look for less")
         if len(re.search(r"\\*$", pattern)[0]) % 2:
-            pattern += "\\"  # one that escapes nothing stands for itself, which PostgreSQL refuses
+            pattern += "\\"  # PostgreSQL refuses an escape at the end: it stands for itself
         if not self.is_sqlite:
             return f"{name} {'ILIKE' if ignore_case else 'LIKE'} {self._mark(pattern)}"
-        if ignore_case:  # of ASCII letters
+        if ignore_case:  # for ASCII letters
             return f"{name} LIKE {self._mark(pattern)} ESCAPE '\\'"
-        return f"{name} GLOB {self._mark(_glob(pattern))}"  # SQLite's LIKE cannot tell cases apart
+        return f"{name} GLOB {self._mark(_glob(pattern))}"  # SQLite's LIKE always ignores case
 
     def _json_test(self, name: str, test: str, value: object) -> str:
         negated = "NOT " if test == "_nin" else ""
@@ -193,7 +193,7 @@ class Statement:
         return f"{name}::jsonb {JSON_TESTS[test]} {right}"
 
     def _order(self, table: sa.Table, order_by: Sequence[tuple[tuple[str, ...], str]]) -> tuple[str, str]:
-        """What to order by, and the joins that it needs; equal rows in the order in which they were made."""
+        """The ORDER BY, and the joins that it needs; equal rows come in the order of their creation."""
         last = order_by[-1][1] if order_by else "asc"
         ties = ("created", "id") if "created" in table.c and scalars.of(table.c.id) is scalars.UUID else ("id",)
         given = {way for way, _ in order_by}
@@ -209,7 +209,7 @@ class Statement:
                                                   f"{_of(there, relation.there)} = {_of(alias, relation.here)}")
                 alias, at = joins[way[:length]][0], relation.table
             column = at.c[way[-1]]
-            # Only without NULLS does SQLite read an index instead of sorting.
+            # SQLite reads an index instead of sorting only without NULLS FIRST or LAST.
             plain = len(way) == 1 and not column.nullable
             keys.append(f"{self._comparable(column, _of(alias, column.name))} "
                         f"{direction.split('_')[0].upper() if plain else DIRECTIONS[direction]}")
@@ -241,13 +241,13 @@ class Statement:
 
 
 def json_test(operator: str, document: str | None, wanted: str) -> bool | None:
-    """For SQLite, which has no such operators: PostgreSQL's `=`, `<>`, `@>`, `<@` and `?` of jsonb, and `in`."""
+    """The operators `=`, `<>`, `@>`, `<@` and `?` of jsonb in PostgreSQL, and `in`, which SQLite does not have."""
     if document is None:
         return None
     try:
         left, right = json.loads(document), json.loads(wanted)
     except RecursionError:
-        return False  # nested deeper than what anybody may look for
+        return False  # nested deeper than any value that may be looked for
     if operator == "in":
         return any(_same(left, one) for one in right)
     if operator == "?":
@@ -288,7 +288,7 @@ def _any(conditions: list[str]) -> str:
 
 
 def _glob(pattern: str) -> str:
-    """A LIKE pattern in the language of GLOB."""
+    """A LIKE pattern as a GLOB pattern."""
     marks = {"%": "*", "_": "?"}
     return "".join(_literal(found[1]) if len(found) == 2 else marks.get(found) or _literal(found)
                    for found in re.findall(r"\\.|.", pattern, re.DOTALL))

@@ -1,8 +1,9 @@
-"""What stands in front of both applications: no request reaches them that a stranger's page could have made.
+"""Refuses requests that cannot be trusted, before the API and the pages see them.
 
-A page in an attendee's browser can send requests to any server that the browser reaches, the one on its own machine
-too. It cannot choose `Host`, `Origin` or `Sec-Fetch-Site`, nor send JSON to another origin unless it is allowed to,
-and nothing here allows it. What it could do is let its own name lead to this server, hence the list of names.
+- Requests from pages of other sites (CSRF): a page in a browser can send requests to every server that the browser
+  reaches, but it cannot choose `Host`, `Origin` or `Sec-Fetch-Site`, nor send JSON to another site without permission.
+- DNS rebinding, in which the host name of another site leads to this server: only known host names are accepted.
+- Requests to the API without a good key, if the server asks for keys, and bodies that are too large or too slow.
 """
 
 import asyncio
@@ -14,31 +15,31 @@ from collections.abc import Iterator
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workshop_server.context import Server
+from workshop_server import api_keys
+from workshop_server.context import ServerContext
 from workshop_server.errors import StartError, UnauthenticatedError
-from workshop_server.http import keys
 from workshop_server.settings import KEYS, Settings
 
 OWN = ("localhost", "127.0.0.1", "[::1]")
 READING = ("GET", "HEAD")
 WANTED = {b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-length", b"authorization",
           b"x-prefect-tenant-id"}
-BODY_SECONDS = 60.0     # in which a body has to arrive
-DRAINED = 4             # times the limit; more than so much of a body that is too large is not even waited for
-REMEMBERED = 64         # values of `Host` that need no second look
+BODY_SECONDS = 60.0     # seconds for a body to arrive
+DRAINED = 4             # times the limit: the rest of a larger body is not read, and the connection is closed
+REMEMBERED = 64         # values of `Host` that are known to be good
 
 ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
 PAGES = [
     (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
                                  b"form-action 'self'; frame-ancestors 'none'"),
-    # `no-referrer` would also blank the Origin of the pages' own forms, by which they are told from others'.
+    # Not `no-referrer`: it would remove the Origin from the forms of these pages too.
     (b"referrer-policy", b"same-origin"),
 ]
 logger = logging.getLogger("workshop_server")
 
 
 class RefusedError(Exception):
-    """A request that the applications do not get to see; `close` ends its connection."""
+    """A request that is refused; `close` closes its connection."""
 
     def __init__(self, status: int, message: str, code: str = "FORBIDDEN", *, close: bool = False) -> None:
         super().__init__(message)
@@ -46,26 +47,26 @@ class RefusedError(Exception):
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raises StartError where others than this machine's own users could reach a server that asks for no keys."""
+    """Raises StartError if other machines could reach a server that asks for no keys."""
     if settings.api_keys is None and not _is_loopback(settings.host):
         raise StartError(f"--host {settings.host}: others could reach the server, so it needs API keys: "
                          f"python -m workshop_server create-key NAME, then add --api-keys {KEYS}")
 
 
-def api(app: ASGIApp, server: Server) -> ASGIApp:
-    """The API, guarded; `state["tenant"]` of its requests is the tenant whose key came with them, None without keys."""
-    return _Guard(app, server, pages=False)
+def protect_api(app: ASGIApp, server: ServerContext) -> ASGIApp:
+    """The protected API; `state["tenant"]` of a request is the tenant of its key, or None if the server has no keys."""
+    return _Protected(app, server, pages=False)
 
 
-def pages(app: ASGIApp, server: Server) -> ASGIApp:
-    """The pages, guarded; they ask for keys themselves, since a browser sends a cookie instead."""
-    return _Guard(app, server, pages=True)
+def protect_pages(app: ASGIApp, server: ServerContext) -> ASGIApp:
+    """The protected pages; they check keys themselves, because a browser sends a cookie instead."""
+    return _Protected(app, server, pages=True)
 
 
-class _Guard:
-    """One of the two applications, behind what is checked of each request."""
+class _Protected:
+    """One of the two applications, behind the checks."""
 
-    def __init__(self, app: ASGIApp, server: Server, *, pages: bool) -> None:
+    def __init__(self, app: ASGIApp, server: ServerContext, *, pages: bool) -> None:
         self._app = app
         self._keys = server.keys
         self._limit = server.settings.limits.body
@@ -85,7 +86,7 @@ class _Guard:
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
         else:
-            await send({"type": "websocket.close", "code": 1008})  # nothing here speaks WebSocket
+            await send({"type": "websocket.close", "code": 1008})  # there are no WebSockets here
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
@@ -105,7 +106,7 @@ class _Guard:
         except RefusedError as refused:
             await self._refuse(refused, send_with_headers)
         except ConnectionError:
-            pass  # there is nobody left to answer
+            pass  # the client is gone
         else:
             await self._app(scope, receive, send_with_headers)
 
@@ -142,14 +143,14 @@ class _Guard:
             address = scope["client"][0] if scope.get("client") else ""
             tenant = self._keys.admit(key.strip() if kind.lower() == "bearer" else None, address)
             if headers.get(b"x-prefect-tenant-id", tenant.encode()) != tenant.encode():
-                raise UnauthenticatedError(keys.WRONG_TENANT)
+                raise UnauthenticatedError(api_keys.WRONG_TENANT)
         except UnauthenticatedError as error:
-            # 200, because Prefect's client tells why only then; after a 429 it would sleep for three minutes
+            # 200, because Prefect's client shows the message only then; after a 429 it would sleep for three minutes
             raise RefusedError(200, str(error), error.code) from None
         return tenant
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """The whole body. One that is too large is read to its end, or its sender would not see the answer."""
+        """The whole body. A body that is too large is read too, because its sender reads the answer only afterwards."""
         large = RefusedError(413, f"the request is larger than {self._limit / 2**20:g} MB", "TOO_LARGE")
         if int(headers.get(b"content-length", b"0")) > DRAINED * self._limit:
             large.close = True
@@ -204,7 +205,7 @@ def _check_type(headers: dict[bytes, bytes]) -> None:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body which was read already, then what comes after it."""
+    """A `receive` that returns the body, which has been read already, and then what follows it."""
     left: Iterator[Message] = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def read() -> Message:
@@ -223,7 +224,7 @@ def _bracketed(host: str) -> str:
 
 
 def _is_address(name: str) -> bool:
-    """Whether a name is a bare IP address: such a name leads nowhere else, so no page can have lent its own."""
+    """Is this an IP address? DNS rebinding needs a host name."""
     try:
         return bool(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
     except ValueError:

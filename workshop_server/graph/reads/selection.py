@@ -1,4 +1,4 @@
-"""What one read of a query asks for, all the way down, known before anything is read."""
+"""What a query asks for in one read, at all levels, worked out before the database is read."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from graphql import (
 )
 
 from workshop_server.errors import RequestError
-from workshop_server.graph.sql import Aggregate, Arguments
+from workshop_server.graph.reads.sql import Aggregate, Arguments
 from workshop_server.store.tables import RELATIONS, Relation
 
 NOTHING = Arguments()
@@ -31,7 +31,7 @@ _STEP = re.compile(r"""\s*(?:\.?([^.\[\]"']+)|\[\s*(\d+)\s*\]|\[\s*"([^"]*)"\s*\
 
 @dataclass(frozen=True)
 class Leaf:
-    """A column's value under one key of the answer; with steps, what they lead to inside a JSON value."""
+    """The value of a column under one key of the answer; `steps` lead to a part of a JSON value."""
 
     key: str
     place: int
@@ -41,7 +41,7 @@ class Leaf:
 
 @dataclass
 class Level:
-    """What is asked of each row of a table: `columns` with their places in the SQL row, and what hangs from it."""
+    """What is asked of each row of a table: `columns`, with their places in the SQL row, and related rows."""
 
     table: sa.Table
     columns: dict[str, int] = field(default_factory=dict)
@@ -55,9 +55,9 @@ class Level:
 
 @dataclass
 class Summary:
-    """What is asked of many rows together.
+    """The aggregates that are asked for.
 
-    `shape` is the answer, but for the number of an aggregate in the place of its value, and a Level in that of rows.
+    `shape` is the answer, with the number of each aggregate instead of its value, and a Level instead of rows.
     """
 
     table: sa.Table
@@ -67,7 +67,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Branch:
-    """One read: from nothing, or by a relation from each row of the level above, whose key lies at `place`."""
+    """One read: the outermost, or by a relation from each row of the level above, with its key at `place`."""
 
     key: str
     asked: Level | Summary
@@ -77,7 +77,7 @@ class Branch:
 
 
 class Selection:
-    """Reads the query of one request; raises RequestError and GraphQLError for what cannot be asked."""
+    """Reads the query of one request; raises RequestError and GraphQLError for what cannot be asked for."""
 
     def __init__(self, info: GraphQLResolveInfo) -> None:
         self._info = info
@@ -114,7 +114,7 @@ class Selection:
         return found
 
     def arguments(self, values: dict, node: FieldNode) -> Arguments:
-        """The arguments of a field that gives rows, from their values as graphql-core hands them over."""
+        """The arguments of a field that returns rows, from the values that graphql-core passes."""
         if not values:
             return NOTHING
         for name in ("limit", "offset"):
@@ -124,7 +124,7 @@ class Selection:
         if values.get("order_by"):
             written = next(self._written(one.value) for one in node.arguments if one.name.value == "order_by")
             written = written if isinstance(written, list) else [written]
-            ways: dict[tuple[str, ...], str] = {}  # of a column that is named again, the first counts
+            ways: dict[tuple[str, ...], str] = {}  # if a column is named twice, the first one counts
             for one, as_written in zip(values["order_by"], written, strict=True):
                 for way, direction in _ways(one, as_written):
                     ways.setdefault(way, direction)
@@ -185,7 +185,7 @@ class Selection:
         return bool((skip and skip["if"]) or (include and not include["if"]))
 
     def _written(self, node: ValueNode) -> object:
-        """A value with the keys of its objects as the request has them; graphql-core sorts them as the schema does."""
+        """A value with the keys of objects in the order of the request; graphql-core uses the order of the schema."""
         raw = {}
         for name, source in self._variables.sources.items():
             default = source.signature.default

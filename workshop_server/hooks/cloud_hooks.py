@@ -1,8 +1,7 @@
-"""Cloud hooks: what a tenant wants to be told of, and the messages that tell it.
+"""Cloud hooks: a tenant is told when flow runs enter certain states.
 
-A hook fires when a flow run enters one of its states. What it then has to tell, a message or something to send, is
-written in the transaction that sets the state: the one is never there without the other, however the server ends.
-Sending is left to `delivery.py`.
+A hook that fires leaves a message, or a web hook to send, in the transaction that sets the state. So a server that is
+killed loses neither. `delivery.py` sends the web hooks.
 """
 
 import json
@@ -19,16 +18,16 @@ from workshop_server.store.tables import KNOWN, cloud_hook, flow, flow_group, fl
 
 MESSAGE, WEB, SLACK = "PREFECT_MESSAGE", "WEBHOOK", "SLACK_WEBHOOK"
 NOT_SENT = ("EMAIL", "TWILIO", "PAGERDUTY")
-NAME = "Custom"         # of a hook that nobody names, as in Prefect's Cloud
-NAME_LENGTH = 200       # also of what a message quotes of the names of flows and runs
-TEXT_LENGTH = 500       # that a message quotes of a state's
+NAME = "Custom"         # of a hook without a name, as in Prefect Cloud
+NAME_LENGTH = 200       # characters; names of flows and runs in a message are cut to it too
+TEXT_LENGTH = 500       # characters of a state's message that a hook passes on
 ADDRESS_LENGTH = 2000
 PORTS = {"http": 80, "https": 443}
-# So narrow that no two programs can read it differently: neither user nor backslash, nothing but printable ASCII.
+# So strict that all programs read it in the same way: no user, no backslash, only printable ASCII.
 ADDRESS = re.compile(rf"(https?)://{HOST}(?:[/?#][!-\[\]-~]*)?", re.IGNORECASE)
 STATES = {name.lower(): name for name in KNOWN}
 
-# Made once, because to make a statement takes longer than to execute it; this one is asked at each state of a flow run.
+# Built once, because building it takes longer than executing it, at each state of a flow run.
 ACTIVE = sa.select(*(cloud_hook.c[name] for name in (
     "id", "tenant_id", "name", "type", "states", "version_group_id"))).where(
         cloud_hook.c.tenant_id == sa.bindparam("tenant"), cloud_hook.c.active.is_(True))
@@ -37,11 +36,12 @@ ACTIVE = sa.select(*(cloud_hook.c[name] for name in (
 def create(conn: sa.Connection, tenant_id: str, *, kind: str, states: Iterable[str], name: str | None = None,
            config: object = None, version_group_id: str | None = None, flow_group_id: str | None = None,
            receivers: Iterable[str] = (), most: int = Limits.hooks) -> str:
-    """A new hook, for the runs of one flow, or of all of the tenant's; returns its id.
+    """Create a hook for the runs of one flow, or of all flows of the tenant; returns its id.
 
-    `receivers` are the places that web hooks may be sent to. Raises RequestError for one that can never be told.
+    `receivers` are the hosts that web hooks may be sent to. Raises RequestError for a hook that could never fire or
+    never be sent.
     """
-    home = owned(conn, tenant, tenant_id, None, lock=True)  # hooks that are made at once are counted one by one
+    home = owned(conn, tenant, tenant_id, None, lock=True)  # so that concurrent requests count correctly
     made = sa.select(sa.func.count()).where(cloud_hook.c.tenant_id == home.id)
     if conn.scalar(made) >= most:
         raise RequestError(f"a tenant may have {most} hooks: delete one first")
@@ -54,16 +54,16 @@ def create(conn: sa.Connection, tenant_id: str, *, kind: str, states: Iterable[s
 
 
 def set_active(conn: sa.Connection, tenant_id: str | None, hook_id: str, *, active: bool) -> None:
-    """Switch a hook on, or off with what it has not sent yet."""
+    """Switch a hook on, or off: then web hooks that have not been sent are dropped."""
     update(conn, cloud_hook, hook_id, tenant_id, active=active)
     if not active:
         conn.execute(sa.delete(hook_delivery).where(hook_delivery.c.cloud_hook_id == hook_id))
 
 
 def fire(conn: sa.Connection, run: sa.Row, state: str, said: str | None) -> None:
-    """Let the hooks tell that a flow run enters a state; `run` is the row as it was before.
+    """Fire the hooks for a flow run that enters a state; `run` is its row before that.
 
-    Another state of the same kind tells nothing new, as where a run that was Scheduled is started at once.
+    A state with the same name as before fires nothing, as when a Scheduled run is started early.
     """
     if state == run.state:
         return
@@ -76,9 +76,9 @@ def fire(conn: sa.Connection, run: sa.Row, state: str, said: str | None) -> None
             _tell(conn, hook, *_words(run, home, state, said))
 
 
-def try_out(conn: sa.Connection, tenant_id: str | None, hook_id: str, flow_run_id: str | None = None,
+def fire_test(conn: sa.Connection, tenant_id: str | None, hook_id: str, flow_run_id: str | None = None,
             state: str | None = None) -> None:
-    """Fire a hook once, on or off: as for this flow run in this state, or as for none in the first of its states."""
+    """Fire a hook once as a test, even if it is off; by default without a flow run, in the first of its states."""
     hook = owned(conn, cloud_hook, hook_id, tenant_id)
     state = _known([state])[0] if state else hook.states[0]
     if flow_run_id is None:
@@ -90,15 +90,15 @@ def try_out(conn: sa.Connection, tenant_id: str | None, hook_id: str, flow_run_i
 
 
 def leave(conn: sa.Connection, tenant_id: str, kind: str, text: str, content: dict) -> None:
-    """Leave a message for a tenant, in one line."""
+    """Leave a message of one line for a tenant."""
     conn.execute(sa.insert(message).values(tenant_id=tenant_id, type=kind, text=" ".join(text.split()),
                                            content=content))
 
 
 def receiver(address: object, receivers: Iterable[str]) -> str:
-    """The host, with the port if it is not the usual one, that an address leads to.
+    """The host of an address, with its port if that is not the usual one.
 
-    Raises RequestError where it is no address of the web, or where the server's owner does not allow that place.
+    Raises RequestError if it is not a web address, or if the server was not started with `--hooks-to` for this host.
     """
     found = ADDRESS.fullmatch(address) if isinstance(address, str) and len(address) <= ADDRESS_LENGTH else None
     usual = PORTS[found[1].lower()] if found else 0
@@ -109,13 +109,13 @@ def receiver(address: object, receivers: Iterable[str]) -> str:
     host = found[2].lower()
     place = host if port == usual else f"{host}:{port}"
     if not {place, f"{host}:{port}"} & {each.lower() for each in receivers}:
-        raise RequestError(f"web hooks may not be sent to {place}: whoever runs this server can allow it with "
-                           f"--hooks-to {place}; a hook of the type {MESSAGE} leaves a message here instead")
+        raise RequestError(f"web hooks may not be sent to {place}: start the server with --hooks-to {place} to "
+                           f"allow it; a hook of the type {MESSAGE} leaves a message here instead")
     return place
 
 
 def body(kind: str, event_id: str, content: dict) -> dict:
-    """What a web hook sends."""
+    """The JSON that a web hook sends."""
     return {"text": _for_slack(content["text"])} if kind == SLACK else {"event_id": event_id, **content}
 
 
@@ -138,7 +138,7 @@ def _config(kind: str, config: object, receivers: Iterable[str]) -> dict:
 
 
 def _known(states: Iterable[str]) -> list[str]:
-    """The names of states as Prefect writes them, each once."""
+    """The names of states as Prefect writes them, without repetitions."""
     found = {}
     for each in states:
         if each.lower() not in STATES:
@@ -150,7 +150,7 @@ def _known(states: Iterable[str]) -> list[str]:
 
 
 def _group(conn: sa.Connection, tenant_id: str, version_group_id: str | None, flow_group_id: str | None) -> str | None:
-    """The version group of the flow that is named; None where none is."""
+    """The version group of the given flow; None if no flow is given."""
     if flow_group_id is not None:
         return owned(conn, flow_group, flow_group_id, tenant_id).name
     there = sa.select(flow_group.c.id).where(flow_group.c.tenant_id == tenant_id, flow_group.c.name == version_group_id)
@@ -165,7 +165,7 @@ def _flow(conn: sa.Connection, run: sa.Row) -> sa.Row:
 
 
 def _words(run: sa.Row, home: sa.Row, state: str, said: str | None) -> tuple[str, dict]:
-    """What there is to tell: as a sentence, and as data."""
+    """What the hook says: as a sentence, and as data."""
     said = _cut(said or "", TEXT_LENGTH)
     about = {"flow_run_id": run.id, "flow_run_name": _cut(run.name or "", NAME_LENGTH), "flow_id": home.id,
              "flow_name": _cut(home.name, NAME_LENGTH), "version_group_id": home.version_group_id, "state": state,
@@ -191,5 +191,5 @@ def _cut(text: str, most: int) -> str:
 
 
 def _for_slack(text: str) -> str:
-    """With the three signs that Slack obeys made plain: a run whose name is `<!channel>` must not call everybody."""
+    """Escaped for Slack: a run with the name `<!channel>` must not notify everybody."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

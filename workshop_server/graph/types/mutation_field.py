@@ -1,4 +1,4 @@
-"""How a mutation is declared: its input type carries its name, as Prefect's client expects."""
+"""How a mutation is declared: the types of its input and of its payload, which are named after it."""
 
 from collections.abc import Callable
 
@@ -21,9 +21,11 @@ from graphql import (
 )
 
 from workshop_server.context import Caller
-from workshop_server.graph.scalars import JSONB, UUID
+from workshop_server.errors import RequestError
+from workshop_server.graph.types.scalars import JSONB, UUID
 from workshop_server.store.tables import tenant
 
+NAME_LENGTH = 200
 Act = Callable[..., dict | None]
 Fields = dict[str, GraphQLField]
 
@@ -33,7 +35,7 @@ def payload(name: str, /, **fields: GraphQLOutputType) -> GraphQLObjectType:
 
 
 def list_of(kind: GraphQLScalarType | GraphQLObjectType | GraphQLInputObjectType) -> GraphQLList:
-    """A list without gaps."""
+    """A list without nulls."""
     return GraphQLList(GraphQLNonNull(kind))
 
 
@@ -43,7 +45,7 @@ def _input(name: str, kinds: dict[str, GraphQLInputType]) -> GraphQLInputObjectT
 
 def taking_input(name: str, result: GraphQLObjectType, kinds: dict[str, GraphQLInputType],
                  resolve: Callable[..., dict], description: str | None) -> GraphQLField:
-    """A field with one argument, an object of these kinds, which is called `input` and has the name of the field."""
+    """A field with one argument `input`: an object with these fields, of a type that is named after the field."""
     argument = GraphQLArgument(GraphQLNonNull(_input(name, kinds)))
     return GraphQLField(result, {"input": argument}, resolve, description=description)
 
@@ -52,6 +54,8 @@ ID = payload("id", id=UUID)
 SUCCESS = payload("success", success=GraphQLBoolean, error=GraphQLString)
 STRINGS = list_of(GraphQLString)
 OBJECTS = list_of(JSONB)
+STATES = payload("set_states", states=list_of(payload("set_state_element", id=UUID, status=GraphQLString,
+                                                       message=GraphQLString)))
 NEEDED_ID = GraphQLNonNull(UUID)
 NEEDED_TEXT = GraphQLNonNull(GraphQLString)
 INT = GraphQLInt
@@ -62,10 +66,10 @@ def mutation(fields: Fields, result: GraphQLObjectType = SUCCESS, *, repeats: st
              known: Act | None = None, **inputs: GraphQLInputType) -> Callable[[Act], Act]:
     """Add the decorated function to `fields`, under its own name.
 
-    It is called as `act(conn, caller, **input)` in a transaction of its own, with None for what the request leaves
-    out, and returns what the payload shows; None stands for `{"success": True}`. With `repeats`, the input holds one
-    list of that name, whose elements have the fields `inputs`. `known` is asked first, without a transaction: what it
-    gives is the answer, unless that is None.
+    It is called as `act(conn, caller, **input)` in its own transaction, with None for inputs that the request leaves
+    out. It returns the payload; None stands for `{"success": True}`. With `repeats`, the input is one list of that
+    name, and its elements have the fields `inputs`. `known` is called first, without a transaction: if it does not
+    return None, that is the answer.
     """
     def add(act: Act) -> Act:
         name = act.__name__
@@ -87,8 +91,15 @@ def mutation(fields: Fields, result: GraphQLObjectType = SUCCESS, *, repeats: st
     return add
 
 
+def checked_name(name: str) -> str:
+    """The name of a secret, a key or a tag; raises RequestError if it is empty or too long."""
+    if not name or len(name) > NAME_LENGTH:
+        raise RequestError(f"a name has 1 to {NAME_LENGTH} characters")
+    return name
+
+
 def home_of(conn: sa.Connection, caller: Caller, tenant_id: str | None = None) -> str:
-    """The tenant that new rows belong to: the caller's own; without keys the one asked for, or else the first."""
+    """The tenant of new rows: the caller's own; in a server without keys the one asked for, or else the first."""
     if caller.tenant is not None:
         return caller.tenant
     if tenant_id is not None:

@@ -1,7 +1,7 @@
-"""The key file: who may use a server that listens for more than its own machine.
+"""API keys: the key file, and the check of a key at each request.
 
-A JSON file that the owner alone may read. It holds no keys, only what tells a right key from a wrong one. Each name
-in it has a tenant of its own; a tenant is known by its slug, so a new key for a name finds the work done with the old.
+The key file is JSON that only its owner may read. It holds no keys, only their hashes. Each name in it has its own
+tenant, found by its slug: a new key for a name leads to the same tenant as the old key.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ from workshop_server.store.tables import tenant
 
 PREFIX = "workshop_"
 NAME_LENGTH = 100
-PAGES = {"login", "logout", "health", "static", "graphql"}  # addresses that a tenant's slug would hide
-KEYS_OF_ONE = 20        # that a tenant may make for itself
+PAGES = {"login", "logout", "health", "static", "graphql"}  # addresses of pages, which must not be the slug of a tenant
+KEYS_OF_ONE = 20        # keys that a tenant may create for itself
 MINUTE = 60.0
-ADDRESSES = 10_000      # whose wrong keys are counted at once
-LOCK_SECONDS = 10.0     # longer than any change of the file takes; an older lock was left by a process that died
+ADDRESSES = 10_000      # addresses whose wrong keys are counted at the same time
+LOCK_SECONDS = 10.0     # longer than a change of the file takes: an older lock was left by a process that died
 
 NO_KEY = "this server asks for an API key: prefect auth login --key KEY"
 WRONG_KEY = "this API key is not known here: ask for another, then prefect auth login --key KEY"
@@ -54,9 +54,9 @@ class Entry:
 
 
 def create(path: Path, name: str) -> str:
-    """Add a key with a tenant of its own to the file, which may be new; returns the key, kept nowhere else.
+    """Add a key for a new name to the file, which is created if needed; returns the key, which is stored nowhere.
 
-    Raises StartError where the name has a key already, or the file cannot be read or written.
+    Raises StartError if the name has a key already, or if the file cannot be read or written.
     """
     try:
         name = _checked(name)
@@ -73,18 +73,18 @@ def create(path: Path, name: str) -> str:
     return key
 
 
-class Keys:
-    """The keys that a running server admits, read again whenever the file changes.
+class ApiKeys:
+    """The keys of a running server. The file is read again when it has changed.
 
-    Raises StartError, in one line, where the file is missing, unreadable or damaged. If it becomes so while the server
-    runs, the keys read last stay good.
+    Raises StartError, in one line, if the file is missing, unreadable or damaged. If that happens while the server
+    runs, the keys that were read last stay valid.
     """
 
     def __init__(self, path: Path, database: Database, *, wrong_keys: int = 20) -> None:
         self.path = path
         self._database = database
         self._limit = wrong_keys
-        self._wrong: dict[str, tuple[float, int]] = {}  # address: when its minute began, wrong keys since
+        self._wrong: dict[str, tuple[float, int]] = {}  # by address: start of its minute, wrong keys since then
         self._lock = threading.Lock()
         self._signature = _signature(path)
         self._entries: dict[str, Entry] = {}
@@ -92,15 +92,15 @@ class Keys:
         self._use(_read(path))
 
     def tenant(self, key: str) -> str | None:
-        """The id of the tenant whose key this is; None for a key that is wrong, revoked or past its date."""
+        """The id of the tenant whose key this is; None for a key that is wrong, revoked or expired."""
         entry = self._entry(key)
         return None if entry is None else self._tenants[entry.slug]
 
     def admit(self, key: str | None, address: str) -> str:
         """The id of the tenant whose key this is; `address` is where it came from.
 
-        Raises UnauthenticatedError for no key and for a wrong one, and counts the wrong ones. However many there were,
-        a good key is good: a whole room may share one address.
+        Raises UnauthenticatedError for no key and for a wrong key, and counts the wrong keys. A good key is admitted
+        after any number of wrong ones, because a whole room may share one address.
         """
         if not key:
             raise UnauthenticatedError(NO_KEY)
@@ -115,10 +115,10 @@ class Keys:
         return [entry for entry in self._entries.values() if self._tenants[entry.slug] == tenant_id]
 
     def add(self, tenant_id: str, name: str, expires_at: str | None) -> tuple[Entry, str]:
-        """One more key for a tenant that has one; returns it, with its entry.
+        """Create another key for a tenant that has one; returns its entry, and the key.
 
-        Raises RequestError where the tenant has too many. Like the rest of `Keys`, not to be called inside a
-        transaction, since new entries in the file may need one.
+        Raises RequestError if the tenant has too many. Do not call methods of this class inside a transaction: new
+        entries in the file may need their own.
         """
         slug = next(slug for slug, known in self._tenants.items() if known == tenant_id)
         entry, key = _made(_checked(name), slug, expires_at)
@@ -131,7 +131,7 @@ class Keys:
         return entry, key
 
     def revoke(self, tenant_id: str, key_id: str) -> None:
-        """Take a key of the tenant's away; raises NotFoundError where it has none with this id."""
+        """Revoke a key of the tenant; raises NotFoundError if it has no key with this id."""
         mine = {entry.id for entry in self.of_tenant(tenant_id)}
         if key_id not in mine:
             raise NotFoundError(f"API key {key_id} not found")
@@ -139,21 +139,21 @@ class Keys:
 
     def _entry(self, key: str) -> Entry | None:
         self._reread()
-        # A look-up by hash gives its timing away, but nobody can choose a hash, so the timing tells nothing of a key.
+        # The time of the look-up depends on the hash, but nobody can choose a hash: it tells nothing about a key.
         entry = self._entries.get(_hash(key))
         if entry is None or (entry.expires_at is not None and entry.expires_at <= timestamps.now()):
             return None
         return entry
 
     def _count(self, address: str) -> int:
-        """Note a wrong key; returns how many came from the address in this minute."""
+        """Count a wrong key; returns how many came from this address in this minute."""
         with self._lock:
             now = time.monotonic()
             start, count = self._wrong.pop(address, (now, 0))
             if now - start > MINUTE:
                 start, count = now, 0
             while len(self._wrong) >= ADDRESSES:
-                del self._wrong[next(iter(self._wrong))]  # the one that has been quiet for longest
+                del self._wrong[next(iter(self._wrong))]  # the address whose last wrong key is oldest
             self._wrong[address] = start, count + 1
         if count == self._limit:
             logger.warning("%s sends wrong API keys", address)
@@ -189,7 +189,7 @@ class Keys:
             _change(self.path, change)
         except StartError as error:
             logger.warning("%s", error)
-            raise RequestError("the server cannot change its key file: ask whoever runs it") from None
+            raise RequestError("the server cannot change its key file: ask the person who runs it") from None
         self._reread()
 
 
@@ -199,7 +199,7 @@ def _made(name: str, slug: str, expires_at: str | None = None) -> tuple[Entry, s
 
 
 def _hash(key: str) -> str:
-    """One SHA-256 is enough: a key is 256 random bits, too many to guess, so there is nothing to slow down."""
+    """One SHA-256 is enough: a key has 256 random bits, too many to guess, so a slow hash is not needed."""
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
@@ -211,7 +211,7 @@ def _checked(name: str) -> str:
 
 
 def _slug(name: str) -> str:
-    """`Ada Lovelace` becomes `ada-lovelace`; a name without Latin letters or digits gets one that has some."""
+    """`Ada Lovelace` becomes `ada-lovelace`; a name without Latin letters or digits becomes `tenant-` and a hash."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or f"tenant-{_hash(name)[:8]}"
     return f"{slug}-tenant" if slug in PAGES else slug
@@ -219,7 +219,7 @@ def _slug(name: str) -> str:
 
 def _signature(path: Path) -> tuple[int, int, int] | None:
     try:
-        status = os.stat(path)  # noqa: PTH116 (a third of Path's time, and it is in every request's way)
+        status = os.stat(path)  # noqa: PTH116 (a third of the time of Path.stat, for each request)
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
@@ -245,8 +245,8 @@ def _entry(expires_at: str | None = None, **texts: str) -> Entry:
 
 
 def _change(path: Path, change: Callable[[list[Entry]], list[Entry]], *, new: bool = False) -> None:
-    """Write the file anew, whole or not at all; of two processes that do so at once, neither loses the other's."""
-    path = path.resolve()  # a link stays a link
+    """Rewrite the file, completely or not at all; changes of two processes at the same time are both kept."""
+    path = path.resolve()  # so that a link stays a link
     draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

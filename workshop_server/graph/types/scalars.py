@@ -1,4 +1,4 @@
-"""The scalar types of the interface, by the names that Hasura gave them."""
+"""The scalar types of the GraphQL interface, with their names in Hasura."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _PLAIN_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _uuid(value: object) -> str:
-    """An id as the database holds it: 36 characters, lower case; raises GraphQLError for what is none."""
+    """An id as the database stores it: 36 characters, lower case; raises GraphQLError if it is none."""
     if isinstance(value, str):
         if _PLAIN_UUID.fullmatch(value):
             return value

@@ -1,7 +1,7 @@
-"""The fields that read: for each table its rows, one row by its id, and aggregates, in the shape that Hasura gave them.
+"""The fields that read tables: rows, one row by its id, and aggregates, in the shape that Hasura gave them.
 
-One read resolves its whole selection at once, and what its resolver returns is the finished answer: it holds just the
-keys that were asked for, in their order. `Executor` therefore does not walk through it again.
+The resolver of such a field resolves its whole selection and returns the finished answer: exactly the keys that were
+asked for, in their order. So `Executor` does not process it again.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,10 @@ from graphql import (
 )
 
 from workshop_server.context import Caller
-from workshop_server.graph import scalars, sql
-from workshop_server.graph.loading import Answer, Loader
-from workshop_server.graph.selection import AGGREGATE, Branch, Selection
+from workshop_server.graph.reads import sql
+from workshop_server.graph.reads.loading import Answer, Loader
+from workshop_server.graph.reads.selection import AGGREGATE, Branch, Selection
+from workshop_server.graph.types import scalars
 from workshop_server.store.tables import RELATIONS, metadata
 
 Resolver = Callable[..., "Finished"]
@@ -35,7 +36,7 @@ ORDER_BY = GraphQLEnumType("order_by", {name: name for name in sql.DIRECTIONS})
 
 
 class Finished:
-    """An answer that needs no more work; `value` is what the client gets."""
+    """A finished answer; the client gets `value`."""
 
     __slots__ = ("value",)
 
@@ -44,7 +45,7 @@ class Finished:
 
 
 class Executor(PlainExecutor):
-    """graphql-core's own, except that a finished answer is taken as it is."""
+    """The executor of graphql-core, except that it returns a finished answer as it is."""
 
     def complete_value(self, return_type: object, field_details_list: list, info: GraphQLResolveInfo, path: object,
                        result: object, position_context: object) -> object:
@@ -55,7 +56,7 @@ class Executor(PlainExecutor):
 
 def query_fields() -> dict[str, GraphQLField]:
     """The fields of the query type, which need `Executor`; their context is a Caller."""
-    schema = _Types()
+    schema = _TableTypes()
     fields = {}
     for name in RELATIONS:
         table = metadata.tables[name]
@@ -96,8 +97,8 @@ def _load(caller: Caller, branch: Branch) -> list[Answer] | Answer:
         return Loader(conn, caller.tenant, caller.server.settings.limits).load(branch)
 
 
-class _Types:
-    """The types of all tables, each made once."""
+class _TableTypes:
+    """The GraphQL types of all tables."""
 
     def __init__(self) -> None:
         scalar_types = (scalars.UUID, scalars.TIMESTAMPTZ, scalars.JSONB, GraphQLString, GraphQLInt, GraphQLBoolean)
@@ -127,7 +128,7 @@ class _Types:
                 scalar = scalars.of(column)
                 path = {"path": GraphQLArgument(GraphQLString)} if scalar is scalars.JSONB else None
                 found[column.name] = GraphQLField(scalar if column.nullable else GraphQLNonNull(scalar), path)
-                if path:  # a path may lead nowhere
+                if path:  # null if the path leads nowhere
                     found[column.name] = GraphQLField(scalar, path)
             for name, relation in RELATIONS[table.name].items():
                 there = relation.table
@@ -175,7 +176,7 @@ class _Types:
 
 
 def _comparison(scalar: GraphQLScalarType) -> GraphQLInputObjectType:
-    """The tests that values of one type can be put to."""
+    """The comparisons for values of one type."""
     many, one, text = GraphQLList(GraphQLNonNull(scalar)), scalar, GraphQLString
     tests = {"_eq": one, "_neq": one, "_in": many, "_nin": many, "_is_null": GraphQLBoolean}
     if scalar is scalars.JSONB:

@@ -1,0 +1,1 @@
+"""Flows: how they are registered, and what happens to their versions."""

@@ -1,0 +1,1 @@
+"""What all operations are declared with: scalar types, and the decorator of a mutation."""
