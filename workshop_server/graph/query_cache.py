@@ -1,39 +1,24 @@
-"""Parsed queries, kept. Prefect's client writes ids and numbers into its queries: which of them, changes no shape.
+"""Parsing and validation of queries. The shapes of valid queries are kept, because validation takes ten times longer.
 
-So a query is checked and validated once for all that differ from it in such literals alone, and its document is used
-again, with the literals of the next one; whether a literal fits its argument is looked at at each execution.
+Prefect's client writes ids and numbers into its queries. Queries that differ only in such literals have one shape: if
+one of them is valid, so are the others. Whether a literal fits its argument is checked again at each execution.
 """
 
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 
-from graphql import (
-    DocumentNode,
-    GraphQLError,
-    GraphQLSchema,
-    OperationDefinitionNode,
-    ValueNode,
-    Visitor,
-    parse,
-    validate,
-    visit,
-)
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, validate
 
 from workshop_server.errors import RequestError
 from workshop_server.graph import query_limits
 from workshop_server.settings import Limits
 
-TOKENS = 20_000      # in one query; the longest that the client sends has some 400
-LONGEST = 2**20      # characters of a query; one that lists 20,000 ids has 800,000
-MEMORABLE = 20_000   # characters of a query that is kept
-KEPT = 500_000       # characters of all that are; a document takes a hundred times the memory
+TOKENS = 20_000         # in one query; the longest that the client sends has some 400
+LONGEST = 2**20         # characters of a query; one that lists 20,000 ids has 800,000
+LONGEST_SHAPE = 20_000  # characters of a shape that is kept
+MOST_SHAPES = 500
 # A string, also one that never ends, or a search for the end would start at each of its quotes; a string ends with its
-# line, and a comment with quotes in it too.
+# line, and so does a comment with quotes in it.
 LITERAL = re.compile(r'"(?:[^"\\\n\r]|\\[^\n\r])*"?|(?<![\w.])-?\d+(?![\w.])')
-PLAIN = re.compile(r'"[ !#-\[\]-~]*"|-?(?:0|[1-9][0-9]*)')  # one that means what it says, letter by letter
 
 
 class InvalidQueryError(Exception):
@@ -44,101 +29,33 @@ class InvalidQueryError(Exception):
         self.errors = [error.formatted for error in errors]
 
 
-@dataclass(frozen=True)
-class _Document:
-    """A parsed query, and the nodes of its literals in the order of the text."""
-
-    node: DocumentNode
-    literals: list[ValueNode]
-
-    def fill(self, literals: list[str]) -> None:
-        for node, literal in zip(self.literals, literals, strict=True):
-            # Nodes are frozen, as they may be shared; these are not, between two executions.
-            object.__setattr__(node, "value", literal[1:-1] if literal[0] == '"' else literal)
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """Queries that are valid, if one of them is; `free` holds documents that no request works on."""
-
-    free: list[_Document] = field(default_factory=list)
-
-
-class Documents:
-    """The documents of one schema."""
+class QueryCache:
+    """The shapes of queries that are valid in one schema."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
-        self._shapes: dict[str, _Shape] = {}
-        self._size = 0
-        self._lock = threading.Lock()
+        self._valid: set[str] = set()
 
-    @contextmanager
-    def use(self, query: str, limits: Limits, variables: dict) -> Iterator[DocumentNode]:
-        """The query's document, while it is executed; afterwards it may become another's.
-
-        Raises InvalidQueryError where it is none, RequestError where it asks for too much.
-        """
+    def document(self, query: str, limits: Limits, variables: dict) -> DocumentNode:
+        """The parsed query. Raises InvalidQueryError if it is not valid, RequestError if it asks for too much."""
         if len(query) > LONGEST:
             raise RequestError(f"the query is longer than {LONGEST:,} characters")
-        literals = [] if '"""' in query else LITERAL.findall(query)
-        text = LITERAL.sub(_blank, query) if literals else query
-        shape = self._shapes.get(text)
-        if shape is None:
-            document = _parsed(query, no_location=False)
-            query_limits.check(document, limits, variables)
-            if errors := validate(self._schema, document, max_errors=5):
-                raise InvalidQueryError(errors)
-            if len(text) <= MEMORABLE:
-                self._add(text, _Shape())
-            yield document
-            return
-        plain = all(map(PLAIN.fullmatch, literals))
-        try:
-            document = shape.free.pop() if plain else _read(query)
-        except IndexError:
-            document = _read(query)
-            self._add(text, shape)
-        query_limits.check_variables(document.node, variables)
-        usable = plain and len(document.literals) == len(literals)  # a comment may have literals too
-        if usable:
-            document.fill(literals)
-        yield document.node
-        if usable:
-            shape.free.append(document)
-
-    def _add(self, text: str, shape: _Shape) -> None:
-        """Count a text or a document of it that may be kept, and forget all where they have become too many."""
-        with self._lock:
-            self._size += len(text)
-            if self._size > KEPT:
-                self._shapes.clear()
-                self._size = len(text)
-            self._shapes[text] = shape
+        document = _parsed(query, no_location=True)
+        shape = query if '"""' in query else LITERAL.sub(_blank, query)
+        if shape in self._valid:
+            query_limits.check_variables(document, variables)
+            return document
+        query_limits.check(document, limits, variables)
+        if errors := validate(self._schema, _parsed(query), max_errors=5):
+            raise InvalidQueryError(errors)
+        if len(shape) <= LONGEST_SHAPE:
+            if len(self._valid) >= MOST_SHAPES:
+                self._valid.clear()
+            self._valid.add(shape)
+        return document
 
 
-class _Literals(Visitor):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[ValueNode] = []
-
-    def enter_string_value(self, node: ValueNode, *_: object) -> None:
-        self.found.append(node)
-
-    enter_int_value = enter_string_value
-
-
-def _read(query: str) -> _Document:
-    document = _parsed(query)
-    literals = _Literals()
-    for definition in document.definitions:
-        defaults = isinstance(definition, OperationDefinitionNode) and definition.variable_definitions
-        if not any(each.default_value for each in defaults or ()):  # graphql-core keeps what those come to
-            visit(definition, literals)
-    return _Document(document, literals.found)
-
-
-def _parsed(query: str, *, no_location: bool = True) -> DocumentNode:
+def _parsed(query: str, *, no_location: bool = False) -> DocumentNode:
     try:
         return parse(query, no_location=no_location, max_tokens=TOKENS)
     except GraphQLError as error:

@@ -23,8 +23,8 @@ from workshop_server.graph.operations import (
     task_tag_limits,
     tenants,
 )
-from workshop_server.graph.query_cache import Documents
 from workshop_server.graph.query_cache import InvalidQueryError as InvalidQueryError  # which callers of `execute` catch
+from workshop_server.graph.query_cache import QueryCache
 from workshop_server.graph.reads import table_fields
 from workshop_server.graph.types.mutation_field import TEXT, Fields, payload
 from workshop_server.runs import states
@@ -54,7 +54,7 @@ def _build() -> GraphQLSchema:
 
 
 SCHEMA = _build()
-_DOCUMENTS = Documents(SCHEMA)
+_QUERIES = QueryCache(SCHEMA)
 
 
 def execute(caller: Caller, query: str, variables: dict | None) -> dict:
@@ -64,13 +64,13 @@ def execute(caller: Caller, query: str, variables: dict | None) -> dict:
     OperationalError if the database cannot be reached.
     """
     try:
-        with _DOCUMENTS.use(query, caller.server.settings.limits, variables or {}) as document:
-            result = execute_sync(SCHEMA, document, context_value=caller, variable_values=variables,
-                                  executor_class=table_fields.Executor)
-            answer: dict = {"data": result.data}
-            if result.errors:
-                answer["errors"] = [_told(error) for error in result.errors]
-            return answer
+        document = _QUERIES.document(query, caller.server.settings.limits, variables or {})
+        result = execute_sync(SCHEMA, document, context_value=caller, variable_values=variables,
+                              executor_class=table_fields.Executor)
+        answer: dict = {"data": result.data}
+        if result.errors:
+            answer["errors"] = [_told(error) for error in result.errors]
+        return answer
     except RequestError as error:
         return failure(error)
 
