@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 30  # seconds
+PATIENCE = 120  # seconds: far more than an idle machine needs, since a busy one must not fail
 
 
 def free_port() -> int:
@@ -134,7 +134,7 @@ class Agent:
 
 
 class Postgres:
-    """A PostgreSQL of its own, on loopback, with a database for whoever asks."""
+    """A PostgreSQL of its own, on loopback, with a new database for each caller."""
 
     def __init__(self, home: Path, *, fsync: bool = False) -> None:
         self.home, self.port, self.made = home, free_port(), 0
@@ -170,7 +170,7 @@ def postgres_programs() -> list[Path]:
     return [path for path in [*found, *([Path(on_path).parent] if on_path else [])] if (path / "initdb").exists()]
 
 
-def until(true: object, what: str, patience: float = 60) -> object:
+def until(true: object, what: str, patience: float = PATIENCE) -> object:
     """Wait until `true()` is, and return what it gave; AssertionError names `what` was waited for."""
     end = time.monotonic() + patience
     while time.monotonic() < end:

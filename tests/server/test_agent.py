@@ -19,7 +19,7 @@ from workshop_server.store import tables, timestamps
 from workshop_server.store.database import Database
 from workspace import Workspace, as_client_of
 
-PATIENCE = 150  # seconds that all runs together may take on a busy machine
+PATIENCE = 300  # seconds that all runs together may take on a busy machine
 NUMBERS = list(range(20))
 
 

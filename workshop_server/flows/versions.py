@@ -49,8 +49,7 @@ def _drop_empty(conn: sa.Connection, group_ids: Iterable[str]) -> None:
 
 def delete_flow(conn: sa.Connection, tenant: str | None, flow_group_id: str) -> None:
     """Delete a flow with all its versions and runs."""
-    owned(conn, flow_group, flow_group_id, tenant)
-    conn.execute(sa.delete(flow_group).where(flow_group.c.id == flow_group_id))
+    delete(conn, flow_group, flow_group_id, tenant)
 
 
 def set_schedule_active(conn: sa.Connection, tenant: str | None, flow_id: str, active: bool) -> None:
