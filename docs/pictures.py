@@ -1,15 +1,10 @@
 """Draw the pictures of the documents anew, from real runs:  make pictures"""
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -17,10 +12,10 @@ sys.path.insert(0, str(DOCS.parent))
 
 import architecture_figure  # noqa: E402
 import matplotlib.pyplot as plt  # noqa: E402
-import requests  # noqa: E402
 from prefect import Flow, Task  # noqa: E402
 
 import pipeline  # noqa: E402
+from slideqc import own_server  # noqa: E402
 from slideqc.comparing import chart  # noqa: E402
 from slideqc.orchestration import flows  # noqa: E402
 from slideqc.output import drawing  # noqa: E402
@@ -62,26 +57,11 @@ def flow_picture(flow: Flow, target: Path) -> None:
     flows.visualize(flow, target)
 
 
-@contextmanager
-def running(folder: Path, env: dict[str, str], *command: str) -> Iterator[None]:
-    """A program that runs beside; what it says goes to a file of the folder."""
-    with (folder / f"{command[-1]}.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=DOCS.parent, env=env, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait()
-
-
 def run_pictures(timeline: Path, schematic: Path) -> None:
     """The pages of a run of the mapped flow, on a server with an agent, as the browser shows them."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not browser:
         sys.exit("the pictures of the server's pages need a browser: apt install chromium")
-    with socket.socket() as one, socket.socket() as other:
-        ports = [probe.bind(("127.0.0.1", 0)) or str(probe.getsockname()[1]) for probe in (one, other)]
-    api, pages = (f"http://127.0.0.1:{port}" for port in ports)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         slides = folder / "scans"
@@ -89,31 +69,17 @@ def run_pictures(timeline: Path, schematic: Path) -> None:
         for seed in range(8):
             generate.write_slide(slides / f"slide-{seed + 1}.svs", width=12000, height=9000, magnification=20,
                                  seed=seed, blurred=seed % 3 == 2)
-        env = os.environ | {"HOME": name, "PREFECT__HOME_DIR": name, "PREFECT__BACKEND": "server",
-                            "PREFECT__SERVER__ENDPOINT": api, "PREFECT__SERVER__UI__ENDPOINT": pages}
-        prefect = str(Path(sys.executable).parent / "prefect")
-        with running(folder, env, sys.executable, "-m", "workshop_server", "--database", f"{name}/server.sqlite",
-                     "--port", ports[0], "--ui-port", ports[1]):
-            while not _answers(api):
-                time.sleep(0.1)
-            subprocess.run([prefect, "create", "project", "Image QC"], env=env, check=True)
-            with running(folder, env, prefect, "agent", "local", "start"):
-                solution = DOCS.parent / "solutions" / "pipeline_prefect_parallel_server.py"
-                subprocess.run([sys.executable, solution, "--folder", slides, "--output", folder / "output",
-                                "--workers", "2", "--wait"], env=env, check=True)
-            run = requests.post(api, json={"query": "{ flow_run { id } }"}, timeout=30).json()["data"]["flow_run"][0]
+        with own_server.run_server(folder / "server") as server:
+            server.start_agent()
+            solution = DOCS.parent / "solutions" / "pipeline_prefect_parallel_server.py"
+            subprocess.run([sys.executable, solution, "--folder", slides, "--output", folder / "output",
+                            "--workers", "2", "--wait"], env=server.env, check=True)
+            run = server.query("{ flow_run { id } }")["flow_run"][0]
             for tab, height, target in (("timeline", 1000, timeline), ("schematic", 1500, schematic)):
                 subprocess.run([browser, "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={name}/b",
                                 f"--window-size=1400,{height}", "--disable-background-networking", "--disable-quic",
-                                f"--screenshot={target}", f"{pages}/default/flow-run/{run['id']}?tab={tab}"],
+                                f"--screenshot={target}", f"{server.ui}/default/flow-run/{run['id']}?tab={tab}"],
                                check=True, stderr=subprocess.DEVNULL)
-
-
-def _answers(api: str) -> bool:
-    try:
-        return requests.get(f"{api}/health", timeout=5).ok
-    except requests.ConnectionError:
-        return False
 
 
 if __name__ == "__main__":

@@ -1,73 +1,80 @@
-"""Runs an attendee's code in a process of its own, which it may crash or never leave, and cleans up behind it."""
+"""Starts a program as a child process, and ends it with everything that it has started."""
 
 import os
 import signal
 import subprocess
-import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from slideqc.flags import HOME
+from slideqc.errors import CommandError
 
-PLACE = "SLIDEQC_CHECK"  # names the folder of this check: slides in data, results in output, notes in notes.jsonl
+START_TIMEOUT = 120  # seconds
+# A process group of its own: Ctrl-C in the terminal does not reach it, and it can be ended as a whole.
+OWN_GROUP = ({"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else
+             {"start_new_session": True})
 
 
-class Process:
-    """Python with these `words`, and whatever it starts: all of it is ended when the block is left."""
+class ChildProcess:
+    """A running program. Its standard output goes to the file `log` + .out, its standard error to `log` + .err.
 
-    def __init__(self, words: list[str], folder: Path, surroundings: dict[str, str], notes: Path) -> None:
-        self._files = [notes.with_suffix(f".{what}") for what in ("said", "complained")]
-        with self._files[0].open("wb") as said, self._files[1].open("wb") as complained:
-            self._child = subprocess.Popen([sys.executable, *words], cwd=folder, env=surroundings, stderr=complained,
-                                           stdout=said, stdin=subprocess.DEVNULL, start_new_session=True)
+    Leaving the `with` block ends the program and the processes that it started.
+    """
 
-    def __enter__(self) -> "Process":
+    def __init__(self, command: Sequence[object], *, cwd: Path, env: Mapping[str, str], log: Path) -> None:
+        self._logs = [log.with_name(f"{log.name}.{ending}") for ending in ("out", "err")]
+        with self._logs[0].open("wb") as output, self._logs[1].open("wb") as errors:
+            self._process = subprocess.Popen([*map(str, command)], cwd=cwd, env=env, stdout=output, stderr=errors,
+                                             stdin=subprocess.DEVNULL, **OWN_GROUP)
+        self.pid = self._process.pid
+
+    def __enter__(self) -> "ChildProcess":
         return self
 
     def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> None:
-        self.end()
+        end(self._process)
 
-    def status(self, patience: float = 0) -> int | None:
-        """Its exit status; None if it still runs after so many seconds."""
+    def status(self, timeout: float = 0) -> int | None:
+        """The exit status; None if the program still runs after `timeout` seconds."""
         with suppress(subprocess.TimeoutExpired):
-            return self._child.wait(patience)
+            return self._process.wait(timeout)
         return None
 
-    def words(self) -> list[str]:
-        """What it has said so far, and what it has complained of."""
-        return [file.read_text(encoding="utf-8", errors="replace") for file in self._files]
+    def wait_until(self, ready: Callable[[], bool], what: str) -> None:
+        """Return as soon as `ready()`. CommandError, with the last words, if it ends instead or takes too long."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not ready():
+            if self.status(0.05) is not None or time.monotonic() > deadline:
+                raise CommandError(f"{what} does not start ({self.last_line() or 'it says nothing'}): "
+                                   "python check.py setup says what is missing, and how to get it")
 
-    def end(self) -> None:
-        """End it, if it still runs, and the workers that it left."""
-        with suppress(OSError):
-            if hasattr(os, "killpg"):
-                os.killpg(self._child.pid, signal.SIGKILL)
-            elif self._child.poll() is None:
-                subprocess.run(["taskkill", "/F", "/T", "/PID", str(self._child.pid)], capture_output=True,
-                               check=False)
-        self._child.wait()
+    def output(self) -> list[str]:
+        """What it has written so far to standard output, and to standard error."""
+        return [file.read_text(encoding="utf-8", errors="replace") for file in self._logs]
 
-
-def additions(place: Path, *paths: Path) -> dict[str, str]:
-    """What the environment lacks for a process to keep to the folder of this check, with these folders on its path."""
-    before = (*paths, os.environ.get("PYTHONPATH"))
-    return {PLACE: str(place), "SLIDEQC_DATA": str(place / "data"), "SLIDEQC_OUTPUT": str(place / "output"),
-            "PYTHONPATH": os.pathsep.join(str(one) for one in before if one),
-            "PYTHONIOENCODING": "utf-8"}
+    def last_line(self) -> str:
+        """The last line of standard error that is not blank, else of standard output."""
+        output, errors = self.output()
+        return last_line(errors) or last_line(output)
 
 
-def run(words: list[str], script: Path, place: Path, timeout: float) -> tuple[int | None, str, str]:
-    """Run Python with these words; its exit status, None if it was ended at the time-out, and what it said.
+def end(process: subprocess.Popen) -> None:
+    """Kill a process that was started with OWN_GROUP, and the processes that it started, if they still run."""
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        elif process.poll() is None:
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
+    process.wait()
 
-    The script's folder and the project's are on its path, wherever it lies, and its working folder is `place`.
-    """
-    surroundings = os.environ | additions(place, script.parent, HOME)
-    with Process(words, place, surroundings, place / "run") as child:
-        status = child.status(timeout)
-    return status, *child.words()
+
+def last_line(text: str) -> str:
+    """The last line that is not blank, or an empty text."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def ending(status: int) -> str:
+def describe_status(status: int) -> str:
     """An exit status in words."""
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"

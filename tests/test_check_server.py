@@ -14,6 +14,8 @@ import pytest
 
 from conftest import HOME, LISTENING, environment, said
 from slideqc.checking import server_findings
+from slideqc.checking.expected_results import ExpectedResults
+from slideqc.checking.script_call import ScriptCall
 from slideqc.checking.steps import TASKS
 
 Script = Callable[..., subprocess.CompletedProcess]
@@ -64,7 +66,7 @@ def test_a_copy_of_the_pipeline_made_as_the_readme_says(run: Script, tmp_path: P
     script = tmp_path / "my flows" / "my-flow.py"
     script.parent.mkdir()
     script.write_text("import prefect\nfrom prefect import Client, Flow, Parameter, case, task\n"
-                      "from prefect.run_configs import LocalRun\nfrom slideqc import servers\n"
+                      "from prefect.run_configs import LocalRun\nfrom slideqc.orchestration import servers\n"
                       f"{steps}\n{FLOW}\n{MAIN}", encoding="utf-8")
     for name, value in {"PREFECT__BACKEND": "cloud", "PREFECT__CLOUD__REQUEST_TIMEOUT": "0.000001",
                         "PREFECT__SERVER__ENDPOINT": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9",
@@ -113,13 +115,13 @@ if __name__ == "__main__":
 # ---- sentences, each from what a script or the server says
 
 @pytest.fixture
-def asked(tmp_path: Path) -> server_findings.Asked:
-    """Step 2 and two slides."""
-    values = {"blur_radius": 5}
-    return server_findings.Asked(2, "run as a script, mine.py", Path("mine.py"), tmp_path, values, ["a", "b"])
+def call(tmp_path: Path) -> ScriptCall:
+    """A script for step 2, and two slides."""
+    expected = ExpectedResults(tmp_path / "expected", {"a": {}, "b": {}})
+    return ScriptCall(2, Path("mine.py"), tmp_path, 100, {"blur_radius": 5}, expected)
 
 
-@pytest.mark.parametrize(("told", "sentence", "idea"), [
+@pytest.mark.parametrize(("exception", "sentence", "idea"), [
     ("requests.exceptions.ConnectionError: HTTPConnectionPool(host='localhost', port=4200): Max retries exceeded",
      "stopped in line 7: no server answers at localhost, port 4200", "server"),
     ("ValueError: One of flow_id or version_group_id must be provided", "was given no flow_id", "client"),
@@ -127,18 +129,18 @@ def asked(tmp_path: Path) -> server_findings.Asked:
     ("ValueError: This flow has no storage to build", "was given a flow that is stored nowhere yet", "register"),
     ("KeyError: 'x'", "stopped in line 7: KeyError: 'x'", "script"),
 ])
-def test_a_script_that_died(asked: server_findings.Asked, told: str, sentence: str, idea: str):
+def test_a_script_that_died(call: ScriptCall, exception: str, sentence: str, idea: str):
     traceback = ("Traceback (most recent call last):\n"
-                 f"  File \"/somewhere/mine.py\", line 7, in <module>\n    main()\n{told}\n")
-    finding = server_findings.stopped(asked, 1, traceback)
+                 f"  File \"/somewhere/mine.py\", line 7, in <module>\n    main()\n{exception}\n")
+    finding = server_findings.script_failed(call, 1, traceback)
     assert sentence in finding.found and finding.idea == idea
 
 
 @pytest.mark.parametrize(("words", "idea"), [
     ("no project 'Image QC' on the server: prefect create project", "project"), ("no server at http://", "server"),
     ("there is no flag --folder", "script")])
-def test_a_script_that_ended_with_a_line(asked: server_findings.Asked, words: str, idea: str):
-    finding = server_findings.stopped(asked, 2, f"mine.py: {words}\n")
+def test_a_script_that_ended_with_a_line(call: ScriptCall, words: str, idea: str):
+    finding = server_findings.script_failed(call, 2, f"mine.py: {words}\n")
     assert words in finding.found and finding.idea == idea
 
 
@@ -160,42 +162,44 @@ def flow_run(place: Path, slide: str, **parameters: object) -> dict:
     ("ab", {"blur_radius": 7}, "was given blur_radius=7, though the script was called with --blur-radius 5"),
     ("ab", {"output": "/else"}, "was given output='/else', though the script was called with --output results"),
 ])
-def test_the_runs_that_a_script_asked_for(asked: server_findings.Asked, slides: str, parameters: dict,
+def test_the_runs_that_a_script_asked_for(call: ScriptCall, slides: str, parameters: dict,
                                           sentence: str | None):
-    runs = [flow_run(asked.place, slide, **parameters) for slide in slides]
+    runs = [flow_run(call.folder, slide, **parameters) for slide in slides]
     seen = {"flow": [flow("Image QC", "output")], "flow_run": runs, "agent": []}
-    finding = server_findings.told(asked, seen, "", over=True)
+    finding = server_findings.wrong_requests(call, seen, "", is_over=True)
     assert (finding and sentence in finding.found) if sentence else finding is None
-    assert server_findings.is_all(asked, seen) or sentence
+    assert server_findings.all_runs_requested(call, seen) or sentence
 
 
 @pytest.mark.parametrize(("labels", "sentence"), [
     (["here"], None), ([], "has no label, and an agent that has some (here) leaves such runs alone"),
     (["here", "gpu"], "has the label 'gpu', which the agent does not have (here)")])
-def test_labels(asked: server_findings.Asked, labels: list[str], sentence: str | None):
-    runs = [flow_run(asked.place, slide) | {"labels": labels} for slide in "ab"]
+def test_labels(call: ScriptCall, labels: list[str], sentence: str | None):
+    runs = [flow_run(call.folder, slide) | {"labels": labels} for slide in "ab"]
     seen = {"flow": [flow("Image QC", "output")], "flow_run": runs, "agent": [{"labels": ["here"]}]}
-    finding = server_findings.told(asked, seen, "", over=False)
+    finding = server_findings.wrong_requests(call, seen, "", is_over=False)
     assert (finding and sentence in finding.found) if sentence else finding is None
 
 
-def test_a_flow_in_another_project_or_without_an_output(asked: server_findings.Asked):
+def test_a_flow_in_another_project_or_without_an_output(call: ScriptCall):
     seen = {"flow": [flow("Slides")], "flow_run": [], "agent": []}
-    assert "registered the flow with the project 'Slides'" in server_findings.told(asked, seen, "", over=False).found
-    seen = {"flow": [flow("Image QC", "file_name")], "flow_run": [flow_run(asked.place, "a")], "agent": []}
-    assert "the flow has no Parameter output" in server_findings.told(asked, seen, "", over=False).found
+    finding = server_findings.wrong_requests(call, seen, "", is_over=False)
+    assert "registered the flow with the project 'Slides'" in finding.found
+    seen = {"flow": [flow("Image QC", "file_name")], "flow_run": [flow_run(call.folder, "a")], "agent": []}
+    assert "the flow has no Parameter output" in server_findings.wrong_requests(call, seen, "", is_over=False).found
 
 
 def test_a_run_that_failed_for_another_reason():
     message = "Storage is\nnot there"
-    finding = server_findings.failed({"flow_run": [{"state": "Running"}, ENDED_BADLY | {"state_message": message}]})
+    runs = [{"state": "Running"}, ENDED_BADLY | {"state_message": message}]
+    finding = server_findings.failed_runs({"flow_run": runs})
     assert "the flow run one ended as Failed: Storage is not there" in finding.found
 
 
 def test_a_module_that_only_a_task_misses():
     failed = {"task": {"name": "load_image"}, "state_message":
               "Error during execution of task: ModuleNotFoundError(\"No module named 'my_tools'\")"}
-    finding = server_findings.failed({"flow_run": [ENDED_BADLY | {"task_runs": [failed]}]})
+    finding = server_findings.failed_runs({"flow_run": [ENDED_BADLY | {"task_runs": [failed]}]})
     assert "finds no module my_tools" in finding.found and finding.idea == "module"
 
 
@@ -206,9 +210,8 @@ def test_a_server_that_does_not_start(tmp_path: Path):
     done = subprocess.run([sys.executable, HOME / "check.py", "2", HOME / "solutions" / "pipeline_prefect_server.py"],
                           capture_output=True, text=True, encoding="utf-8", cwd=tmp_path, timeout=100,
                           env=environment(tmp_path) | {"PYTHONPATH": str(tmp_path)})
-    told = done.stderr
-    assert "does not start (ImportError: no uvicorn here): python check.py setup says" in told
-    assert done.returncode == 2 and len(told.splitlines()) == 1
+    assert "does not start (ImportError: no uvicorn here): python check.py setup says" in done.stderr
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
 
 NEVER = """

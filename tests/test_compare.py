@@ -91,8 +91,8 @@ def test_figures_follow_from_the_raw_samples(found):
 
 
 def test_memory_held_before_the_run_is_that_of_a_cluster_or_a_server(found):
-    beside = {row.key for row in compare.ROWS if row.beside}
-    assert {sample["row"] for sample in found["samples"] if sample["memory_before"]} == beside
+    with_backend = {row.key for row in compare.ROWS if row.backend}
+    assert {sample["row"] for sample in found["samples"] if sample["memory_before"]} == with_backend
 
 
 def test_where_the_time_goes(found):
@@ -177,7 +177,7 @@ def test_rows_run_what_they_are_called():
         assert given.get("--executor") == row.executor
         assert not row.executor or row.label.endswith({"distributed": "cluster"}.get(row.executor, row.executor))
         assert not row.flow or row.script == f"{row.flow.replace('.', '/')}.py"
-        assert (given.get("--scheduler-address") == "tcp://here") == (row.beside == "cluster")
+        assert (given.get("--scheduler-address") == "tcp://here") == (row.backend == "cluster")
         if given.get("--workers") == "3":
             with_workers.add(row.key)
     assert with_workers == {"python-parallel", "mapped-threads", "mapped-processes", "server-mapped"}
@@ -186,7 +186,9 @@ def test_rows_run_what_they_are_called():
 def test_a_server_that_does_not_start(copied, slides):
     (copied / "workshop_server" / "__main__.py").write_text("import sys\nsys.exit('no room today')\n")
     done = compare_in(copied, slides, "--rows", "server-serial")
-    assert (done.returncode, done.stderr) == (2, "compare.py: the server did not start: no room today\n")
+    assert (done.returncode, done.stderr) == (
+        2, "compare.py: the server does not start (no room today): python check.py setup says what is missing, and how "
+           "to get it\n")
 
 
 def interrupted(slides, folder, words):

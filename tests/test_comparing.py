@@ -11,7 +11,7 @@ import pytest
 from conftest import environment
 from slideqc.comparing import chart, cluster_and_server, empty_flow, measuring, step_times, summary, tables
 from slideqc.comparing.same_files import first_difference
-from slideqc.comparing.session import NOTHING_BESIDE, Session
+from slideqc.comparing.session import NO_BACKEND, Session
 
 
 @pytest.mark.parametrize("expected, found, said", [
@@ -74,7 +74,7 @@ def test_memory_and_cpu_are_of_the_whole_family(tmp_path):
     (tmp_path / "program.py").write_text(program)
     done = measuring.run([sys.executable, tmp_path / "program.py"], tmp_path / "log", env=environment(tmp_path),
                          limit=100, cwd=tmp_path)
-    assert done.status == 0 and done.memory_before == 0 and done.said == "here"
+    assert done.status == 0 and done.memory_before == 0 and done.last_line == "here"
     assert 120e6 < done.memory < 200e6 and 0.6 <= done.cpu < done.seconds * 2 and done.start_up < done.seconds
 
 
@@ -84,7 +84,7 @@ def test_a_run_that_takes_too_long_is_ended_with_its_children(tmp_path):
                "print(child.pid, flush=True)\ntime.sleep(600)\n")
     done = measuring.run([sys.executable, "-c", program], tmp_path / "log", env=environment(tmp_path), limit=2,
                          cwd=tmp_path)
-    assert done.status == measuring.GIVEN_UP and not psutil.pid_exists(int(done.said))
+    assert done.status == measuring.GIVEN_UP and not psutil.pid_exists(int(done.last_line))
 
 
 def test_the_clock_stops_with_the_script(tmp_path):
@@ -93,16 +93,16 @@ def test_the_clock_stops_with_the_script(tmp_path):
                "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(2); print(1)'])\n")
     done = measuring.run([sys.executable, "-c", program], tmp_path / "log", env=environment(tmp_path), limit=100,
                          cwd=tmp_path)
-    assert done.status == 0 and done.said == "1" and done.start_up < done.seconds < 2
+    assert done.status == 0 and done.last_line == "1" and done.start_up < done.seconds < 2
 
 
 def test_a_cluster_stands_still_while_other_rows_are_timed(tmp_path):
     with cluster_and_server.cluster(tmp_path / "cluster", workers=1) as cluster:
         session = Session(None, tmp_path)
-        session._beside["cluster"] = cluster
+        session._backends["cluster"] = cluster
         pids = [process.pid for process in cluster.processes]
         look = [sys.executable, "-c", f"import psutil; print(*(psutil.Process(pid).status() for pid in {pids}))"]
-        alone, together = (session._measured(look, "look", needed).said for needed in (NOTHING_BESIDE, cluster))
+        alone, together = (session._measure(look, "look", backend).last_line for backend in (NO_BACKEND, cluster))
     assert alone == "stopped stopped" and "stopped" not in together
 
 
@@ -120,11 +120,11 @@ def test_an_emptied_flow_runs_every_task_and_does_no_work():
 def test_a_clock_stands_while_another_runs(monkeypatch):
     now = iter(range(100))
     monkeypatch.setattr(step_times.time, "perf_counter", lambda: next(now))
-    clocks = step_times.Clocks()                                  # 0
-    inner = clocks.clocked("write", lambda: None)               # from its start to its end: 1
-    clocks.clocked("draw", lambda: (inner(), inner()))()        # 1 before, 1 between, 1 after
-    clocks.switch()                                             # rest: 1 before and 1 after
-    assert clocks.seconds == {"rest": 2, "draw": 3, "write": 2}
+    timer = step_times.PartTimer()                              # 0
+    inner = timer.timed("write", lambda: None)                  # from its start to its end: 1
+    timer.timed("draw", lambda: (inner(), inner()))()           # 1 before, 1 between, 1 after
+    timer.add_elapsed()                                         # rest: 1 before and 1 after
+    assert timer.seconds == {"rest": 2, "draw": 3, "write": 2}
 
 
 def drawn(*seconds, wrong=None):

@@ -1,1 +1,1 @@
-"""The parts of check.py: is this machine ready, and is this flow right?"""
+"""What only check.py uses: is this machine ready, and is this flow right?"""

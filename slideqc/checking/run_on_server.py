@@ -1,79 +1,102 @@
-"""Runs an attendee's script beside a server and an agent of the check, until all that it asked for has ended."""
+"""Runs an attendee's script with a server and an agent of the check, until all its flow runs have ended."""
 
 import re
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 
-from slideqc import child_process, own_server
-from slideqc.checking import run_script, server_findings
+from slideqc.checking import check_folder, run_script, server_findings
 from slideqc.checking.flow_findings import Finding
-from slideqc.checking.server_findings import ENDED, Asked
+from slideqc.checking.script_call import OUTPUT, ScriptCall
+from slideqc.checking.server_findings import FINAL_STATES
+from slideqc.child_process import ChildProcess
 from slideqc.errors import CommandError
 from slideqc.flags import HOME
+from slideqc.own_server import OwnServer, run_server
 
-LOOK_EVERY = 0.3  # seconds between two looks at the server
-WAITS = r"--wait\b|\badd_server\("
+POLL_EVERY = 0.3  # seconds between two queries to the server
+LOG_TIMEOUT = 10  # seconds for the log of a flow run to arrive, after the run has ended
+WAIT_FLAG = r"--wait\b|\badd_server\("
 EXPECTED = "what pipeline.py leaves with the same flags"
+SEEN = """{
+  flow(order_by: {created: asc}) { project { name } parameters tasks { name } }
+  flow_run(order_by: {created: asc}) {
+    name parameters labels state state_message
+    task_runs(where: {state: {_eq: "Failed"}}, order_by: {start_time: asc}) { state_message task { name } }
+  }
+  agent { labels }
+}"""
+EXECUTOR_LINE = "Using executor type "  # with this, a flow run's log says where its tasks run
+EXECUTOR_LOG = f'{{ flow_run {{ logs(where: {{message: {{_like: "{EXECUTOR_LINE}%"}}}}) {{ message }} }} }}'
+# DEBUG is the level of that line.
+SETTINGS = {"PREFECT__LOGGING__LEVEL": "DEBUG"}
 
 
-def look(number: int, script: Path, place: Path, timeout: float, settings: list[str], values: dict[str, object],
-         slides: Iterable[str], wrong: Callable[[str, str, bool], str | None]) -> Iterator[tuple[str, Finding | None]]:
-    """Run the script with the flags of `settings`, which say `values`; what it got right, one by one, each with None,
-    or with the first thing that is not right yet.
-
-    `wrong(folder, slide, with_row)` says what is wrong with the files of a slide.
-    """
-    # As seen from the folder of the check, which is not the agent's: what the script hands on must hold anywhere.
-    words = [str(script), "--folder", "data", "--output", run_script.FOLDER, *settings]
-    waits = re.search(WAITS, script.read_text(encoding="utf-8", errors="replace")) is not None
-    words += ["--wait"] if waits else []
-    asked = Asked(number, f"run as a script, {script.name}", script, place, values, [*slides], waits)
-    with own_server.serving(place) as server:
+def check_on_server(call: ScriptCall) -> Iterator[tuple[str, Finding | None]]:
+    """Run the script, and yield what was checked, each with None or with what is not right yet."""
+    # These paths are relative: the agent works in another folder, and the script has to make them absolute.
+    arguments = [str(call.script), "--folder", "data", "--output", OUTPUT, *call.parameter_flags]
+    if re.search(WAIT_FLAG, call.script.read_text(encoding="utf-8", errors="replace")):
+        call, arguments = replace(call, waits=True), [*arguments, "--wait"]
+    with run_server(call.folder / "server", SETTINGS | check_folder.environment(call.folder)) as server:
         agent = server.start_agent()
-        child = server.run(words, place, script.parent, HOME, name="script")
-        finding, seen = yield from _until_ended(asked, server, agent, child, timeout)
-        said, status = child.words()[0], child.status()
+        script = server.start_client([sys.executable, *arguments], cwd=call.folder, name="script",
+                                     settings=check_folder.environment(call.folder, call.script.parent, HOME))
+        finding, seen = yield from _wait_for_runs(call, server, agent, script)
+        output, status = script.output()[0], script.status()
         yield ("run by an agent, the flow leaves what pipeline.py leaves",
-               finding or server_findings.table_too_early(asked, said) or _left(asked, seen, wrong) or (
-                   run_script.table(asked.who, place / run_script.FOLDER, status, "main() ends with servers.follow(…), "
-                                  "where --wait is asked for") if waits else run_script.ended(asked.who, status)))
-        if asked.is_mapped and (executor := server.executor()):
-            yield f"its tasks ran on a {executor}", server_findings.no_executor(asked, executor)
+               finding or server_findings.table_too_early(call, output) or _wrong_results(call, seen)
+               or (call.waits and run_script.missing_table(
+                   call, call.output, "main() ends with servers.follow(…), where --wait is asked for"))
+               or run_script.wrong_exit_status(call, status))
+        if call.is_mapped and (executor := _executor(server)):
+            yield f"its tasks ran on a {executor}", server_findings.no_executor(call, executor)
 
 
-def _until_ended(asked: Asked, server: own_server.Server, agent: child_process.Process, child: child_process.Process,
-                 timeout: float) -> Iterator[tuple[str, None]]:
-    """Wait for the script and its runs; the first thing that is not right yet, or None, and what the server knows."""
-    end, told = time.monotonic() + timeout, False
+def _wait_for_runs(call: ScriptCall, server: OwnServer, agent: ChildProcess, script: ChildProcess,
+                   ) -> Iterator[tuple[str, None]]:
+    """Wait for the script and its flow runs; returns what is not right yet, or None, and what the server knows."""
+    deadline, is_requested = time.monotonic() + call.timeout, False
     while True:
-        late = time.monotonic() > end
-        status = child.status()
-        said, complained = child.words()
-        seen = server.look()
-        running = [run for run in seen["flow_run"] if run["state"] not in ENDED]
-        if finding := (server_findings.stopped(asked, status, complained)
-                       or server_findings.told(asked, seen, said, over=late or status is not None)
-                       or server_findings.failed(seen) or server_findings.left_alone(asked, running, status)):
+        is_late = time.monotonic() > deadline
+        status = script.status()
+        output, errors = script.output()
+        seen = server.query(SEEN)
+        running = [run for run in seen["flow_run"] if run["state"] not in FINAL_STATES]
+        if finding := (server_findings.script_failed(call, status, errors)
+                       or server_findings.wrong_requests(call, seen, output, is_over=is_late or status is not None)
+                       or server_findings.failed_runs(seen) or server_findings.ended_too_early(call, running, status)):
             return finding, seen
-        if not told and server_findings.is_all(asked, seen):
-            told = True
+        if not is_requested and server_findings.all_runs_requested(call, seen):
+            is_requested = True
             yield "the flow is registered once, and a flow run asked for with every parameter", None
         if status is not None and not running:
             return None, seen
-        if late:
-            return server_findings.endless(asked, running, timeout), seen
+        if is_late:
+            return server_findings.timed_out(call, running), seen
         if agent.status() is not None:
             raise CommandError("Prefect's agent cannot be started: python check.py setup says what is missing, and "
-                               f"how to get it ({run_script.last(agent.words()[1], asked.place)})")
-        time.sleep(LOOK_EVERY)
+                               f"how to get it ({call.shorten(agent.last_line())})")
+        time.sleep(POLL_EVERY)
 
 
-def _left(asked: Asked, seen: dict, wrong: Callable[[str, str, bool], str | None]) -> Finding | None:
-    """What is not right yet in the files that the runs left."""
-    if any((asked.place / "output").iterdir()):
-        return Finding(f"{asked.who} asked for runs that wrote to the default output folder, though each was given "
+def _wrong_results(call: ScriptCall, seen: dict) -> Finding | None:
+    """Do the files that the flow runs left differ from pipeline.py's?"""
+    if any((call.folder / "output").iterdir()):
+        return Finding(f"{call.who} asked for runs that wrote to the default output folder, though each was given "
                        "another", "load_image with the Parameter output", "parameter")
-    given = f"the agent's runs got {', '.join(f'{name}={value!r}' for name, value in asked.values.items())};"
-    has = [task["name"] for task in seen["flow"][0]["tasks"]]
-    return run_script.left(given, asked.who, asked.place / run_script.FOLDER, has, asked.slides, wrong, EXPECTED)
+    given = f"the agent's runs got {', '.join(f'{name}={value!r}' for name, value in call.parameters.items())};"
+    task_names = [task["name"] for task in seen["flow"][0]["tasks"]]
+    return run_script.wrong_results(call, call.output, task_names, given, EXPECTED)
+
+
+def _executor(server: OwnServer) -> str | None:
+    """The class of the executor that the flow runs took; None if no log says so."""
+    deadline = time.monotonic() + LOG_TIMEOUT
+    while time.monotonic() < deadline:
+        for run in server.query(EXECUTOR_LOG)["flow_run"]:
+            for line in run["logs"]:
+                return line["message"].removeprefix(EXECUTOR_LINE)
+        time.sleep(POLL_EVERY)
+    return None

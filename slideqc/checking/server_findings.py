@@ -1,227 +1,205 @@
-"""What is not right yet in what a script told the server: its flow, its flow runs, and how they ended."""
+"""What is not right yet in what a script asked of the server: its flow, its flow runs, and how they ended."""
 
-import os
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from slideqc.checking import flow_findings, run_script
 from slideqc.checking.flow_findings import Finding
+from slideqc.checking.script_call import OUTPUT, ScriptCall
 from slideqc.checking.steps import STEPS
+from slideqc.child_process import last_line
 from slideqc.output import results
 from slideqc.own_server import PROJECT
 
-ENDED = {"Success", "Failed", "Cancelled", "Skipped", "TimedOut", "TriggerFailed"}
-RAN_ITSELF = "Beginning Flow run for"  # what Prefect says in the script itself where it calls flow.run()
-MADE = f'the project "{PROJECT}", which `prefect create project "{PROJECT}"` has made'
-LINE = "a script that leaves the server's address to Prefect's settings, and finds a server there"
+FINAL_STATES = {"Success", "Failed", "Cancelled", "Skipped", "TimedOut", "TriggerFailed"}
+FLOW_RUN_LINE = "Beginning Flow run for"  # Prefect writes this in the script's own process if it calls flow.run()
+PROJECT_EXISTS = f'the project "{PROJECT}", which `prefect create project "{PROJECT}"` has made'
+ADDRESS_FROM_SETTINGS = "a script that leaves the server's address to Prefect's settings, and finds a server there"
 
 
-class Asked(NamedTuple):
-    """What the check asked of the script: the step, how to call it, its flags' values, the slides."""
-
-    number: int
-    who: str
-    script: Path
-    place: Path
-    values: dict[str, object]
-    slides: list[str]
-    waits: bool = False     # was it called with --wait?
-
-    @property
-    def runs(self) -> str:
-        """The flow runs that the step asks for."""
-        return "one flow run for all slides" if self.is_mapped else "a flow run for each slide"
-
-    def inside(self, text: str) -> str:
-        """A text without the folder of the check."""
-        return text.replace(f"{self.place}{os.sep}", "")
-
-    @property
-    def is_mapped(self) -> bool:
-        """Does one flow run take all slides?"""
-        return STEPS[self.number].files == "file_names"
-
-
-def stopped(asked: Asked, status: int | None, complained: str) -> Finding | None:
-    """What is wrong where the script has stopped before its time."""
-    if status and "Traceback (most recent call last)" in complained:
-        return _died(asked, complained)
+def script_failed(call: ScriptCall, status: int | None, errors: str) -> Finding | None:
+    """Did the script end with an error?"""
+    if status and "Traceback (most recent call last)" in errors:
+        return _explain_crash(call, errors)
     if status == 2:
-        found = f"{asked.who} ended with exit status 2: {run_script.last(complained, asked.place)}"
+        found = f"{call.who} ended with exit status 2: {call.shorten(last_line(errors))}"
         if "no project" in found:
-            return Finding(found, MADE, "project")
+            return Finding(found, PROJECT_EXISTS, "project")
         if "no server at" in found:
-            return Finding(found, LINE, "server")
-        return run_script.wrong_flags(asked.who, complained, asked.place)
+            return Finding(found, ADDRESS_FROM_SETTINGS, "server")
+        return run_script.wrong_flags(call, errors)
     return None
 
 
-def _died(asked: Asked, complained: str) -> Finding:
-    """What an exception says that nobody caught."""
-    where, told = run_script.exception(asked.who, asked.script, complained)
-    if name := re.search("Project (.*) not found", told):
-        return Finding(f"{where}: the server has no project {name[1]!r}", MADE, "project")
-    if "'project_name' is a required field" in told:
-        return Finding(f"{where}: flow.register() was not told which project the flow belongs to", MADE, "project")
-    if "This flow has no storage" in told:
+def _explain_crash(call: ScriptCall, errors: str) -> Finding:
+    """What the exception means that ended the script."""
+    where, exception = run_script.read_traceback(call, errors)
+    if name := re.search("Project (.*) not found", exception):
+        return Finding(f"{where}: the server has no project {name[1]!r}", PROJECT_EXISTS, "project")
+    if "'project_name' is a required field" in exception:
+        return Finding(f"{where}: flow.register() was not told which project the flow belongs to", PROJECT_EXISTS,
+                       "project")
+    if "This flow has no storage" in exception:
         return Finding(f"{where}: client.register() was given a flow that is stored nowhere yet",
                        f'flow.register(project_name="{PROJECT}"), which stores the flow first', "register")
-    if address := re.search(r"ConnectionPool\(host='(.*?)', port=(\d+)\).*(Max retries|refused|timed out)", told):
-        return Finding(f"{where}: no server answers at {address[1]}, port {address[2]}", LINE, "server")
-    if kind := re.search("Object of type (.*) is not JSON serializable", told):
+    if address := re.search(r"ConnectionPool\(host='(.*?)', port=(\d+)\).*(Max retries|refused|timed out)", exception):
+        return Finding(f"{where}: no server answers at {address[1]}, port {address[2]}", ADDRESS_FROM_SETTINGS,
+                       "server")
+    if kind := re.search("Object of type (.*) is not JSON serializable", exception):
         return Finding(f"{where}: client.create_flow_run() was given a {kind[1]}, and what goes to the server goes as "
                        "JSON", "text, numbers, and lists of them: str(…) makes a text of a path", "parameters")
-    if "One of flow_id or version_group_id must be provided" in told:
+    if "One of flow_id or version_group_id must be provided" in exception:
         return Finding(f"{where}: client.create_flow_run() was given no flow_id", "the id that flow.register() "
                        "returned", "client")
-    if name := re.search("needs a value for: ([^'\"]*)", told):
+    if name := re.search("needs a value for: ([^'\"]*)", exception):
         return Finding(f"{where}: client.create_flow_run() was given no value for {name[1]}", "parameters={…} with "
                        "every Parameter that has no default, by its name", "parameters")
-    return run_script.died(asked.who, asked.script, complained)
+    return run_script.explain_crash(call, errors)
 
 
-def left_alone(asked: Asked, running: list[dict], status: int | None) -> Finding | None:
-    """Did the script end before its runs, though it was called with --wait?"""
-    if not asked.waits or status is None or not running:
+def ended_too_early(call: ScriptCall, running: list[dict], status: int | None) -> Finding | None:
+    """Did the script end before its flow runs, though it was called with --wait?"""
+    if not call.waits or status is None or not running:
         return None
-    return Finding(f"{asked.who} was called with --wait, and ended before the flow runs had", "servers.follow(run, "
+    return Finding(f"{call.who} was called with --wait, and ended before the flow runs had", "servers.follow(run, "
                    "flow_runs), where options.wait is set", "wait")
 
 
-def told(asked: Asked, seen: dict, said: str, over: bool) -> Finding | None:
-    """What is wrong with the flow and the runs that the server knows; `over`: no more of them are to come."""
-    flows, runs, itself = seen["flow"], seen["flow_run"], RAN_ITSELF in said
-    if over and not flows:
-        return Finding(f"{asked.who} {'ran the flow itself, with flow.run(), and ' if itself else ''}registered no "
-                       "flow with the server", f'flow.register(project_name="{PROJECT}"), and then {asked.runs}',
-                       "register")
+def wrong_requests(call: ScriptCall, seen: dict, output: str, is_over: bool) -> Finding | None:
+    """Are the flow and the flow runs on the server as they should be? `is_over`: the script asks for no more of them.
+
+    `seen` is what the server knows, `output` the script's standard output.
+    """
+    flows, runs, ran_itself = seen["flow"], seen["flow_run"], FLOW_RUN_LINE in output
+    if is_over and not flows:
+        return Finding(f"{call.who} {'ran the flow itself, with flow.run(), and ' if ran_itself else ''}registered no "
+                       "flow with the server", f'flow.register(project_name="{PROJECT}"), and then '
+                       f"{call.expected_runs}", "register")
     for flow in flows:
         if flow["project"]["name"] != PROJECT:
-            return Finding(f"{asked.who} registered the flow with the project {flow['project']['name']!r}", MADE,
-                           "project")
+            return Finding(f"{call.who} registered the flow with the project {flow['project']['name']!r}",
+                           PROJECT_EXISTS, "project")
     if len(flows) > 1:
-        return Finding(f"{asked.who} registered {len(flows)} flows: each is a new version, and takes the place of the "
+        return Finding(f"{call.who} registered {len(flows)} flows: each is a new version, and takes the place of the "
                        "one before, whose runs are cancelled",
                        "flow.register(…) once, before the runs are asked for", "once")
-    if over and itself:
-        return Finding(f"{asked.who} registered the flow, and ran it itself, with flow.run(): the server knows "
+    if is_over and ran_itself:
+        return Finding(f"{call.who} registered the flow, and ran it itself, with flow.run(): the server knows "
                        f"{'nothing of that run' if not runs else 'nothing of that, and an agent runs it once more'}",
-                       f"client.create_flow_run(…) instead of flow.run(…): {asked.runs}", "client")
-    if over and not runs:
-        return Finding(f"{asked.who} registered the flow, and asked for no run of it",
-                       f"client.create_flow_run(…): {asked.runs}", "client")
+                       f"client.create_flow_run(…) instead of flow.run(…): {call.expected_runs}", "client")
+    if is_over and not runs:
+        return Finding(f"{call.who} registered the flow, and asked for no run of it",
+                       f"client.create_flow_run(…): {call.expected_runs}", "client")
     if flows and "output" not in {parameter["name"] for parameter in flows[0]["parameters"]}:
         return Finding("the flow has no Parameter output, so its runs, in the agent's processes, know nothing of "
                        "--output", 'Parameter("output")', "parameter")
     for run in runs:
-        if finding := _parameters(asked, run) or _labels(run, seen["agent"]):
+        if finding := _wrong_parameters(call, run) or _wrong_labels(run, seen["agent"]):
             return finding
-    return _count(asked, runs, over)
+    return _wrong_number_of_runs(call, runs, is_over)
 
 
-def _files(asked: Asked, run: dict) -> list[str]:
+def _slides_of(call: ScriptCall, run: dict) -> list[str]:
     """The slides that a flow run was given."""
-    given = run["parameters"].get(STEPS[asked.number].files)
+    given = run["parameters"].get(STEPS[call.step_number].files)
     return given if isinstance(given, list) else [given]
 
 
-def _parameters(asked: Asked, run: dict) -> Finding | None:
-    name, given = STEPS[asked.number].files, run["parameters"]
+def _wrong_parameters(call: ScriptCall, run: dict) -> Finding | None:
+    files, given = STEPS[call.step_number].files, run["parameters"]
     which = f"the flow run {run['name']} was given"
-    if not isinstance(given.get(name), list if asked.is_mapped else str):
-        return Finding(f"{which} {name}={asked.inside(repr(given.get(name)))}",
-                       f"{name}, a {'list' if asked.is_mapped else 'text'}: {asked.runs}", "parameters")
-    for each, path in [*((name, one) for one in _files(asked, run)), ("output", given.get("output"))]:
+    if not isinstance(given.get(files), list if call.is_mapped else str):
+        return Finding(f"{which} {files}={call.shorten(repr(given.get(files)))}",
+                       f"{files}, a {'list' if call.is_mapped else 'text'}: {call.expected_runs}", "parameters")
+    for name, path in [*((files, slide) for slide in _slides_of(call, run)), ("output", given.get("output"))]:
         if path is not None and not Path(path).is_absolute():
-            return Finding(f"{which} {each}={path!r}, and the agent, which runs it, has another working folder",
+            return Finding(f"{which} {name}={path!r}, and the agent, which runs it, has another working folder",
                            "an absolute path: run.slides holds such, and options.output is one as soon as "
                            "Run(options) is made", "parameters")
-    expected = asked.values | {"output": str(asked.place / run_script.FOLDER)}
-    for each, value in expected.items():
-        if given.get(each) != value:
-            got = f"{each}={asked.inside(repr(given[each]))}" if each in given else f"no {each}"
-            return Finding(f"{which} {got}, though the script was called with --{each.replace('_', '-')} "
-                           f"{run_script.FOLDER if each == 'output' else value}", "parameters={…} with the output, and "
+    for name, value in {**call.parameters, "output": str(call.output)}.items():
+        if given.get(name) != value:
+            found = f"{name}={call.shorten(repr(given[name]))}" if name in given else f"no {name}"
+            return Finding(f"{which} {found}, though the script was called with --{name.replace('_', '-')} "
+                           f"{OUTPUT if name == 'output' else value}", "parameters={…} with the output, and "
                            "with **flags.parameters(options)", "parameters")
     return None
 
 
-def _labels(run: dict, agents: list[dict]) -> Finding | None:
+def _wrong_labels(run: dict, agents: list[dict]) -> Finding | None:
     labels = {label for agent in agents for label in agent["labels"]}
-    has = f"({', '.join(sorted(labels))})"
+    agent_has = f"({', '.join(sorted(labels))})"
     if labels and not run["labels"]:
-        return Finding(f"the flow run {run['name']} has no label, and an agent that has some {has} leaves such runs "
-                       "alone: it stays Scheduled", "the label that Prefect gives by itself", "agent")
-    if agents and (strange := sorted(set(run["labels"]) - labels)):
-        return Finding(f"the flow run {run['name']} has the label {strange[0]!r}, which the agent does not have {has}: "
-                       "it stays Scheduled", "a flow without labels of your own, or an agent started with --label",
-                       "agent")
+        return Finding(f"the flow run {run['name']} has no label, and an agent that has some {agent_has} leaves such "
+                       "runs alone: it stays Scheduled", "the label that Prefect gives by itself", "agent")
+    if agents and (unknown := sorted(set(run["labels"]) - labels)):
+        return Finding(f"the flow run {run['name']} has the label {unknown[0]!r}, which the agent does not have "
+                       f"{agent_has}: it stays Scheduled", "a flow without labels of your own, or an agent started "
+                       "with --label", "agent")
     return None
 
 
-def _count(asked: Asked, runs: list[dict], over: bool) -> Finding | None:
-    if asked.is_mapped and len(runs) > 1:
-        return Finding(f"{asked.who} asked for {len(runs)} flow runs", f"{asked.runs}: file_names is the whole list",
-                       "files")
-    names = [Path(path).name for run in runs for path in _files(asked, run)]
-    missing = [slide for slide in asked.slides if slide not in names]
-    if over and missing:
-        return Finding(f"{asked.who} asked for runs for {', '.join(names)}, and for none for {', '.join(missing)}",
-                       asked.runs, "client")
-    if len(names) > len(asked.slides):
-        return Finding(f"{asked.who} asked for {len(names)} runs for {len(asked.slides)} slides: {', '.join(names)}",
-                       asked.runs, "client")
+def _wrong_number_of_runs(call: ScriptCall, runs: list[dict], is_over: bool) -> Finding | None:
+    if call.is_mapped and len(runs) > 1:
+        return Finding(f"{call.who} asked for {len(runs)} flow runs",
+                       f"{call.expected_runs}: file_names is the whole list", "files")
+    names = [Path(path).name for run in runs for path in _slides_of(call, run)]
+    missing = [slide for slide in call.slides if slide not in names]
+    if is_over and missing:
+        return Finding(f"{call.who} asked for runs for {', '.join(names)}, and for none for {', '.join(missing)}",
+                       call.expected_runs, "client")
+    if len(names) > len(call.slides):
+        return Finding(f"{call.who} asked for {len(names)} runs for {len(call.slides)} slides: {', '.join(names)}",
+                       call.expected_runs, "client")
     return None
 
 
-def is_all(asked: Asked, seen: dict) -> bool:
-    """Has every slide its run?"""
-    return not _count(asked, seen["flow_run"], over=True)
+def all_runs_requested(call: ScriptCall, seen: dict) -> bool:
+    """Does each slide have its flow run?"""
+    return not _wrong_number_of_runs(call, seen["flow_run"], is_over=True)
 
 
-def failed(seen: dict) -> Finding | None:
-    """What is wrong where a flow run did not succeed."""
+def failed_runs(seen: dict) -> Finding | None:
+    """Why did a flow run not succeed? None if all did that have ended."""
     for run in seen["flow_run"]:
-        if run["state"] not in ENDED - {"Success"}:
+        if run["state"] not in FINAL_STATES - {"Success"}:
             continue
-        failures = [(one["task"]["name"], one["state_message"]) for one in run["task_runs"]]
-        for message in [run["state_message"], *(words for _, words in failures)]:
+        failures = [(each["task"]["name"], each["state_message"]) for each in run["task_runs"]]
+        for message in [run["state_message"], *(text for _, text in failures)]:
             if name := re.search(r"No module named [\\'\"]*([\w.]+)", message):
                 return Finding(f"the flow run {run['name']} failed, since the process that the agent started finds no "
                                f"module {name[1]}: it looks beside the agent, and not beside your script",
                                "a flow that says where its modules are, wherever the agent was started", "module")
         for task, message in failures:
-            kind, _, words = message.partition("task: ")[2].partition("(")
-            told = {"where": "an agent", "failures": [(task, kind, words.strip("()'\""))]}
-            if finding := flow_findings.failure(told):
+            kind, _, text = message.partition("task: ")[2].partition("(")
+            failed_run = {"executor": "an agent", "failures": [(task, kind, text.strip("()'\""))]}
+            if finding := flow_findings.failed_task(failed_run):
                 return finding
         return Finding(f"the flow run {run['name']} ended as {run['state']}: {' '.join(run['state_message'].split())}",
                        "a run that ends as Success", "result")
     return None
 
 
-def table_too_early(asked: Asked, said: str) -> Finding | None:
-    """Did the script say of slides that their run broke off, whose rows, written since, say otherwise?"""
-    rows = results.read_rows(asked.place / run_script.FOLDER)
-    if "its run broke off" in said and any(row["status"] != "failed" for row in rows):
-        return Finding(f"{asked.who} made its table before the agent had checked the slides, and each row says that "
+def table_too_early(call: ScriptCall, output: str) -> Finding | None:
+    """Did the script write of slides that their run broke off, while the agent has checked them since?"""
+    rows = results.read_rows(call.output)
+    if "its run broke off" in output and any(row["status"] != "failed" for row in rows):
+        return Finding(f"{call.who} made its table before the agent had checked the slides, and each row says that "
                        "the run broke off", "main() ends once the runs are asked for, or waits for them before "
                        "run.finish()", "wait")
     return None
 
 
-def no_executor(asked: Asked, executor: str) -> Finding | None:
-    """Did the flow go to the server without an executor of its own? `executor` is the class of the one that it took."""
+def no_executor(call: ScriptCall, executor: str) -> Finding | None:
+    """Was the flow registered without an executor? `executor` is the class of the one that ran it."""
     if executor != "LocalExecutor":
         return None
-    return Finding(f"{asked.who} registered a flow without an executor, so that the agent took one slide after the "
+    return Finding(f"{call.who} registered a flow without an executor, so that the agent took one slide after the "
                    f"other ({executor})", "flow.executor = …, as in step 4, before flow.register(…)", "register")
 
 
-def endless(asked: Asked, running: list[dict], timeout: float) -> Finding:
-    """What there is to say at the time-out."""
+def timed_out(call: ScriptCall, running: list[dict]) -> Finding:
+    """What has not ended at the time-out?"""
     for run in running:
-        return Finding(f"no end after {timeout:g} s, while the flow run {run['name']} is {run['state']}", "flow runs "
-                       "that come to their end", "end")
-    return Finding(f"{asked.who} came to no end within {timeout:g} s", "a script that comes to its end", "end")
+        return Finding(f"no end after {call.timeout:g} s, while the flow run {run['name']} is {run['state']}",
+                       "flow runs that come to their end", "end")
+    return Finding(f"{call.who} came to no end within {call.timeout:g} s", "a script that comes to its end", "end")

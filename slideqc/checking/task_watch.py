@@ -1,4 +1,4 @@
-"""Looks on while tasks run in this process: what they log, and whether they change what they are given."""
+"""Watches tasks while they run in this process: what they log, and whether they change what they are given."""
 
 import contextlib
 import copy
@@ -10,69 +10,70 @@ import numpy as np
 
 from slideqc.checking.steps import TASKS
 
-PLAIN = (bool, int, float, str, bytes, list, tuple, dict, set, np.ndarray, type(None))
+COMPARED = (bool, int, float, str, bytes, list, tuple, dict, set, np.ndarray, type(None))
 
 
-class Watch(logging.Handler):
-    """What was seen: `changes`, as task and argument, and the names of the `logs` that blurry_action speaks through.
+class TaskWatch(logging.Handler):
+    """Collects `changes`, as pairs of task and what it changed, and the `loggers` that blurry_action uses.
 
-    `note` is told of each task as it begins.
+    `loggers` is None if blurry_action did not run. `write_note` is called as each task begins.
     """
 
-    def __init__(self, note: Callable[[str, str], None]) -> None:
+    def __init__(self, write_note: Callable[[str, str], None]) -> None:
         super().__init__()
-        self.note = note
-        self.task, self.changes, self.logs = None, [], None
+        self.write_note = write_note
+        self.running_task, self.changes, self.loggers = None, [], None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the name of the logger that blurry_action speaks through."""
-        if self.task == "blurry_action":
-            self.logs.append(record.name)
+        """Keep the name of the logger, if blurry_action is the task that logs."""
+        if self.running_task == "blurry_action":
+            self.loggers.append(record.name)
 
-    def around(self, name: str, work: Callable) -> Callable:
-        """The task's function, watched."""
-        @functools.wraps(work)
-        def watched(*args: object, **given: object) -> object:
-            self.note("stage", f"running the task {name}")
-            before = {key: state_of(value) for key, value in given.items()}
-            variables = global_variables(work)
-            self.task = name
+    def watched(self, name: str, function: Callable) -> Callable:
+        """The function of a task, which is watched while it runs."""
+        @functools.wraps(function)
+        def run(*args: object, **arguments: object) -> object:
+            self.write_note("stage", f"running the task {name}")
+            before = {key: copy_state(value) for key, value in arguments.items()}
+            variables = global_variables(function)
+            self.running_task = name
             if name == "blurry_action":
-                self.logs = self.logs or []
+                self.loggers = self.loggers or []
             try:
-                return work(*args, **given)
+                return function(*args, **arguments)
             finally:
-                self.task = None
-                self.changes += [(name, f"{what}, which it was given") for key, value in given.items()
-                                 if (what := difference(key, before[key], state_of(value)))]
-                self.changes += [(name, f"the global variable {key}") for key, value in global_variables(work).items()
-                                 if key not in variables or not same(variables[key], value)]
-        return watched
+                self.running_task = None
+                self.changes += [(name, f"{changed}, which it was given") for key, value in arguments.items()
+                                 if (changed := difference(key, before[key], copy_state(value)))]
+                self.changes += [(name, f"the global variable {key}")
+                                 for key, value in global_variables(function).items()
+                                 if key not in variables or not are_equal(variables[key], value)]
+        return run
 
     @contextlib.contextmanager
-    def over(self, flow: object) -> Iterator[None]:
+    def watch(self, flow: object) -> Iterator[None]:
         """Watch the pipeline's steps among the tasks of a flow."""
-        real = [(task, task.run) for task in flow.tasks if task.name in TASKS]
-        for task, work in real:
-            task.run = self.around(task.name, work)
+        functions = [(task, task.run) for task in flow.tasks if task.name in TASKS]
+        for task, function in functions:
+            task.run = self.watched(task.name, function)
         logging.getLogger().addHandler(self)
         try:
             yield
         finally:
             logging.getLogger().removeHandler(self)
-            for task, work in real:
-                task.run = work
+            for task, function in functions:
+                task.run = function
 
 
-def global_variables(work: Callable) -> dict[str, object]:
-    """Copies of the plain values that a function's global variables hold."""
-    around, code = getattr(work, "__globals__", {}), getattr(work, "__code__", None)
-    return {name: state_of(around[name]) for name in (code.co_names if code else ())
-            if name in around and isinstance(around[name], PLAIN)}
+def global_variables(function: Callable) -> dict[str, object]:
+    """Copies of the global variables that a function uses, as far as they hold plain values."""
+    variables, code = getattr(function, "__globals__", {}), getattr(function, "__code__", None)
+    return {name: copy_state(variables[name]) for name in (code.co_names if code else ())
+            if name in variables and isinstance(variables[name], COMPARED)}
 
 
-def state_of(value: object) -> object:
-    """A copy of what an argument holds, to compare with later; None where it cannot be copied."""
+def copy_state(value: object) -> object:
+    """A copy of what a value or an object holds, to compare with later; None if it cannot be copied."""
     try:
         return copy.deepcopy(vars(value) if hasattr(value, "__dict__") else value)
     except Exception:
@@ -80,14 +81,14 @@ def state_of(value: object) -> object:
 
 
 def difference(name: str, before: object, after: object) -> str | None:
-    """What became of an argument, in words; None if nothing did."""
+    """The name of the argument, or of its attribute, that has changed; None if nothing has."""
     if isinstance(before, dict) and isinstance(after, dict):
-        changed = [key for key in after if key not in before or not same(before[key], after[key])]
+        changed = [key for key in after if key not in before or not are_equal(before[key], after[key])]
         return f"{name}.{changed[0]}" if changed else None
-    return None if before is None or same(before, after) else name
+    return None if before is None or are_equal(before, after) else name
 
 
-def same(one: object, other: object) -> bool:
-    """Are they equal? Arrays are if all their elements are."""
+def are_equal(one: object, other: object) -> bool:
+    """Are two values equal? Arrays are, if all their elements are."""
     equal = one == other
     return bool(equal.all() if hasattr(equal, "all") else equal)

@@ -1,1 +1,1 @@
-"""The parts of compare.py: run the scripts, measure them, evaluate the measurements, and write the results."""
+"""The parts of compare.py: what is run, how it is measured, the statistics, and how they are shown."""

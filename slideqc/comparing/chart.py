@@ -6,17 +6,17 @@ from textwrap import shorten
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-# Okabe and Ito's colours, which people who see few colours tell apart.
+# Okabe and Ito's colours, which colour-blind people can tell apart.
 COLOURS = {"python": "#0072B2", "prefect": "#E69F00", "server": "#009E73"}
 KINDS = {"python": "plain Python", "prefect": "Prefect", "server": "Prefect, through a server"}
 WRONG = "#B00020"
-LOG_ABOVE = 25   # the slowest against the fastest, from which on bars of equal measure would hide the fast ones
+LOG_ABOVE = 25   # slowest over fastest: above this ratio, short bars could not be seen on a linear axis
 WIDTH, DPI = 16, 120  # inches, dots per inch
 
 
-def draw(record: dict) -> bytes:
+def draw(comparison: dict) -> bytes:
     """The seconds of each row as a PNG: median, fastest, slowest, and the part that is start-up."""
-    rows = record["rows"]
+    rows = comparison["rows"]
     timed = [row for row in rows if row["seconds"]]
     figure = Figure(figsize=(WIDTH, 2.6 + 0.8 * len(rows)), layout="constrained")
     axis = figure.subplots()
@@ -40,8 +40,8 @@ def draw(record: dict) -> bytes:
     axis.tick_params(axis="y", length=0)
     axis.set_xlabel("seconds" + (", each mark ten times the one before" if log else ""), fontsize=22)
     axis.spines[["top", "right", "left"]].set_visible(False)
-    slides, rounds = record["slides"]["number"], record["rounds"]
-    figure.suptitle(f"Quality control of {slides} slides, {record['workers']} workers", fontsize=32, weight="bold")
+    slides, rounds = comparison["slides"]["number"], comparison["rounds"]
+    figure.suptitle(f"Quality control of {slides} slides, {comparison['workers']} workers", fontsize=32, weight="bold")
     axis.set_title(f"median of {rounds} run{'s' * (rounds != 1)}; the line is from the fastest to the slowest",
                    fontsize=20, loc="left", pad=14)
     patches = [Patch(color=COLOURS[kind], label=KINDS[kind]) for kind in KINDS if kind in {row["kind"] for row in rows}]
@@ -57,7 +57,7 @@ def draw(record: dict) -> bytes:
 def _bar(axis: object, place: int, row: dict, longest: float, log: bool) -> None:
     median, low, high = row["seconds"]
     axis.barh(place, median, 0.66, color=COLOURS[row["kind"]])
-    if not log:  # on such an axis, parts of a bar say nothing
+    if not log:  # on a logarithmic axis, parts of a bar say nothing
         axis.barh(place, row["start_up"][0], 0.66, color=(1, 1, 1, 0.45), edgecolor="0.25", hatch="//", linewidth=0)
     axis.errorbar(median, place, xerr=[[median - low], [high - median]], color="black", capsize=9, linewidth=3,
                   capthick=3)

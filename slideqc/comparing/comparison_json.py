@@ -1,17 +1,17 @@
-"""comparison.json: what was run, where, every raw sample, and the figures that come of them.
+"""comparison.json: what was run, on which machine, every raw sample, and the statistics of the samples.
 
-Seconds are of the clock unless they say CPU; memory is in bytes; a spread is [median, least, greatest].
+Seconds are wall-clock time unless they say CPU; memory is in bytes; a spread is [median, least, greatest].
 
 schema            1
 date              when it began, ISO 8601
-rounds, asked     finished, and asked for; figures are of finished rounds
+rounds, asked     finished, and asked for; statistics are of finished rounds
 stopped           was it stopped by Ctrl-C?
 workers           of the parallel rows
 slides            folder, number, bytes, largest (width and height in pixels), sizes: of the jobs, in slides
 parameters        of the pipeline
 machine           system, processor, cpus, cpus_usable, memory, load: the load average of the minute before the start
 versions          of Python and of the libraries that do the work
-rows              key, label, kind, script, flags, wrong: null or what is, and then, null where it was not measured:
+rows              key, label, kind, script, flags, wrong: null, or what is wrong; then, each null if not measured:
     seconds            of the whole job                      spread
     relative           to the first row                      ratio of the medians; least and greatest of the rounds
     start_up           to the first line of output           spread
@@ -19,12 +19,12 @@ rows              key, label, kind, script, flags, wrong: null or what is, and t
     memory             the peak of all runs of the whole job
     memory_growth      that, to the peak of the smallest job
     per_slide          seconds over slides: slope by least squares over all sizes, its standard error, intercept
-    orchestration      the same of the flow without work, over its own sizes
-    orchestration_share   its part of per_slide; this and the next two only where the slopes stand out of their error
-    slides_for_start_up   number of slides from which start-up is under a tenth of the job
-    work_for_orchestration  seconds of work a slide from which orchestration is under a tenth of a slide's time
+    orchestration      the same for the flow without work, over its own sizes
+    orchestration_share   its share of per_slide; this and the next two only if the slopes are greater than their errors
+    slides_for_start_up   start-up takes less than a tenth of a job of so many slides
+    work_for_orchestration  orchestration takes less than a tenth of a slide with so many seconds of work
 pixels            seconds a slide in one process: mean of read, tissue, blur, draw, write, rest
-doubts            in words, what not to trust
+doubts            sentences about what not to trust
 samples           every timed run: round (from 0), row, slides, seconds, start_up, cpu, memory, memory_before: held by
                   the cluster or the server before the run, a part of memory
 empty_flows       by row: pass, slides, seconds
@@ -41,8 +41,8 @@ import psutil
 
 from slideqc import flags
 from slideqc.comparing import summary
-from slideqc.comparing.rows import Row
-from slideqc.comparing.session import Plan, Session
+from slideqc.comparing.rows import ComparisonRow
+from slideqc.comparing.session import ComparisonPlan, Session
 from slideqc.comparing.step_times import PARTS
 from slideqc.output.run import LIBRARIES
 from slideqc.slides.reading import read_facts
@@ -50,13 +50,13 @@ from slideqc.slides.reading import read_facts
 SCHEMA = 1
 
 
-def load() -> float:
-    """How many processes wanted a CPU, on average over the last minute."""
+def load_average() -> float:
+    """The load average of the last minute."""
     return psutil.getloadavg()[0]
 
 
-def record(session: Session, *, date: str, load: float, stopped: bool) -> dict:
-    """All that comparison.json holds; `date` and `load` are of before the start."""
+def comparison(session: Session, *, date: str, load: float, stopped: bool) -> dict:
+    """The content of comparison.json; `date` and `load` are from before the start."""
     plan = session.plan
     finished = [sample for sample in session.samples if sample["round"] < session.rounds]
     whole = {row.key: [sample for sample in finished if (sample["row"], sample["slides"]) == (row.key, plan.sizes[-1])]
@@ -72,24 +72,24 @@ def record(session: Session, *, date: str, load: float, stopped: bool) -> dict:
     }
 
 
-def _row(row: Row, session: Session, finished: list[dict], whole: dict[str, list[dict]]) -> dict:
-    """The figures of one row."""
+def _row(row: ComparisonRow, session: Session, finished: list[dict], whole: dict[str, list[dict]]) -> dict:
+    """The statistics of one row."""
     first, wrong = session.plan.rows[0].key, session.wrong.get(row.key)
     facts = {"key": row.key, "label": row.label, "kind": row.kind, "script": row.script,
              "flags": " ".join(row.flags(workers=session.plan.workers, scheduler="tcp://…")), "wrong": wrong}
-    figured = dict.fromkeys((
+    figures = dict.fromkeys((
         "seconds", "relative", "start_up", "cpu", "memory", "memory_growth", "per_slide", "orchestration",
         "orchestration_share", "slides_for_start_up", "work_for_orchestration"))
     mine = whole[row.key]
     if wrong or not mine:
-        return facts | figured
+        return facts | figures
     of_all_sizes = [sample for sample in finished if sample["row"] == row.key]
     seconds = [sample["seconds"] for sample in mine]
-    per_slide = _line(of_all_sizes)
+    per_slide = _fit(of_all_sizes)
     start_up = summary.spread([sample["start_up"] for sample in mine])
     peak = max(sample["memory"] for sample in mine)
     smallest = max(sample["memory"] for sample in of_all_sizes if sample["slides"] == session.plan.sizes[0])
-    figured |= {
+    figures |= {
         "seconds": summary.spread(seconds),
         "relative": None if first in session.wrong else
         summary.relative(seconds, [sample["seconds"] for sample in whole[first]]),
@@ -99,26 +99,26 @@ def _row(row: Row, session: Session, finished: list[dict], whole: dict[str, list
         summary.slides_until_small(start_up.median, per_slide.slope) if per_slide.known else None}
     if empties := session.empty_flows.get(row.key):
         side_by_side = session.plan.workers if row.executor not in (None, "local") else 1
-        orchestration = _line(empties)
-        figured["orchestration"] = orchestration
+        orchestration = _fit(empties)
+        figures["orchestration"] = orchestration
         if orchestration.known:
-            figured["work_for_orchestration"] = summary.work_until_small(orchestration.slope, side_by_side)
+            figures["work_for_orchestration"] = summary.work_until_small(orchestration.slope, side_by_side)
         if orchestration.known and per_slide.known:
-            figured["orchestration_share"] = orchestration.slope / per_slide.slope
-    return facts | figured
+            figures["orchestration_share"] = orchestration.slope / per_slide.slope
+    return facts | figures
 
 
-def _line(samples: list[dict]) -> summary.Line:
-    """Seconds over slides."""
+def _fit(samples: list[dict]) -> summary.Line:
+    """Fit seconds over slides."""
     return summary.line([each["slides"] for each in samples], [each["seconds"] for each in samples])
 
 
 def _pixels(profile: list[dict]) -> dict[str, float] | None:
-    """Mean seconds a slide of each part."""
+    """Mean seconds of each part, for one slide."""
     return {part: statistics.mean(each[part] for each in profile) for part in PARTS} if profile else None
 
 
-def _slides(plan: Plan) -> dict:
+def _slides(plan: ComparisonPlan) -> dict:
     folder = plan.slides[0].parent
     return {"folder": str(folder.relative_to(flags.HOME) if folder.is_relative_to(flags.HOME) else folder.name),
             "number": len(plan.slides), "bytes": sum(slide.stat().st_size for slide in plan.slides),
@@ -136,10 +136,10 @@ def _machine(load: float) -> dict:
 
 
 def _processor() -> str:
-    """Its name, as far as the system tells."""
-    told = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in told.read_text(encoding="utf-8").splitlines()
-             if line.startswith("model name")] if told.exists() else []
+    """The name of the processor, if the system reports it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+             if line.startswith("model name")] if cpuinfo.exists() else []
     return names[0] if names else platform.processor() or platform.machine()
 
 

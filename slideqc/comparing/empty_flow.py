@@ -1,8 +1,8 @@
-"""What a flow costs that does nothing: the solutions' own flows, with every task's work taken out.
+"""Times the solutions' flows with tasks that do nothing: what remains is the cost of Prefect and Dask.
 
 compare.py runs this as a process of its own, `python -m slideqc.comparing.empty_flow ORDER`, where ORDER is JSON: the
-module whose `define_flow` makes the flow, the executor, the numbers of slides, how often, and the file to write. What
-stays is what Prefect and Dask do: states, logs, results handed on, Prefect's own tasks. The slides are names.
+module whose `define_flow` makes the flow, the executor, the numbers of slides, how often, and the file to write.
+States, logs, results handed on and Prefect's own tasks stay as they are. No slide is read: there are only names.
 """
 
 import json
@@ -16,11 +16,11 @@ from prefect.tasks.core.function import FunctionTask
 
 
 def nothing(**inputs: object) -> None:
-    """The work of an emptied task."""
+    """What each task does instead of its work."""
 
 
 def empty(flow: Flow) -> Flow:
-    """The flow, with tasks that take what they are given and do nothing; Prefect's own tasks stay."""
+    """Replace the work of the flow's tasks by nothing; Prefect's own tasks stay. Returns the flow."""
     for task in flow.tasks:
         if isinstance(task, FunctionTask):
             task.run = nothing
@@ -28,14 +28,14 @@ def empty(flow: Flow) -> Flow:
 
 
 def run(order: dict) -> list[dict]:
-    """Time the emptied flow; returns slides and seconds of each run, those of a pass in the order of `sizes`."""
+    """Time the empty flow; returns slides and seconds of each run, for each pass in the order of `sizes`."""
     module = import_module(order["module"])
     flow = empty(module.define_flow())
     mapped = order["executor"] is not None
     if mapped:
         flow.executor = module.choose_executor(order["executor"], order["workers"], order["scheduler"])
     samples = []
-    for number in range(-1, order["passes"]):  # the first, untimed, imports what Prefect imports late
+    for number in range(-1, order["passes"]):  # the first is not timed: some imports of Prefect come late
         for size in order["sizes"] if number >= 0 else order["sizes"][:1]:
             names = [f"slide-{index}.svs" for index in range(size)]
             began = time.perf_counter()
@@ -47,5 +47,5 @@ def run(order: dict) -> list[dict]:
 
 
 if __name__ == "__main__":
-    told = json.loads(sys.argv[1])
-    Path(told["to"]).write_text(json.dumps(run(told)), encoding="utf-8")
+    order = json.loads(sys.argv[1])
+    Path(order["to"]).write_text(json.dumps(run(order)), encoding="utf-8")

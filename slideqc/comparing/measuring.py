@@ -1,19 +1,18 @@
-"""One script, run as an attendee runs it: as a whole process, on the clock, with all its children watched.
+"""Runs one script as an attendee runs it, as a whole process, and measures its time, its memory and its CPU.
 
 seconds   from the moment before the process is started to the moment at which it has ended
 start-up  from the same moment to its first line on standard output, which every script writes once it has imported
           its packages, understood its flags and listed the slides
-memory    the greatest, at any look, of the script, its children, and what has to run beside it (a cluster, a server):
-          those count whole, since without them the row could not run. On Linux the sum of what is each process's own
-          (PSS: what forked processes share is divided among them), and once the files that they map, which are the
-          same libraries for all: PSS alone would divide those among all programs of the machine, so that a row
-          seemed smaller the more ran beside it. Elsewhere RSS, where shared pages count for each process
-CPU       user and system seconds of the same processes. What has run beside counts from the run's start to its end.
+memory    the peak of the script, its children and the row's backend (a cluster, a server), which counts as a whole,
+          since the row cannot run without it. On Linux this is the sum of each process's own memory (PSS: memory that
+          forked processes share is divided among them), plus the mapped files, counted once, since all map the same
+          libraries. PSS alone would divide those among all programs of the machine: the more programs run, the
+          smaller a row would seem. On other systems it is RSS, where shared pages count for each process
+CPU       user and system seconds of the same processes. The backend's count from the run's start to its end.
 
-A look takes milliseconds, and looks are spaced so that they take at most 3 % of one core from what they watch.
+A sample takes milliseconds. Samples are spaced so that they use at most 3 % of one core.
 """
 
-import os
 import signal
 import subprocess
 import threading
@@ -25,18 +24,17 @@ from pathlib import Path
 
 import psutil
 
+from slideqc import child_process
+
 try:
     from resource import RUSAGE_CHILDREN, getrusage
 except ImportError:  # Windows
     getrusage = None
 
 GIVEN_UP = 124       # exit status
-LOOK_EVERY = 0.05    # seconds
-LOOK_SHARE = 0.03    # of one core
-SETTLE = 20          # seconds at most that processes of a server's agent may take to end after the script
-# Ctrl-C is for the comparison, which then ends what it has started.
-OWN_GROUP = ({"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else
-             {"start_new_session": True})
+SAMPLE_EVERY = 0.05  # seconds
+SAMPLE_SHARE = 0.03  # of one core
+SETTLE_TIMEOUT = 20  # seconds that processes of a server's agent may take to end after the script
 
 
 @dataclass(frozen=True)
@@ -48,76 +46,77 @@ class Measured:
     start_up: float          # seconds; the whole run, if it never wrote a line
     cpu: float               # seconds
     memory: int              # bytes
-    memory_before: int       # bytes held, before the run, by what runs beside it: part of `memory`
-    said: str                # the last line of standard error, else of standard output
+    memory_before: int       # bytes that the backend holds before the run: part of `memory`
+    last_line: str           # of standard error, else of standard output
 
 
-class Watch:
-    """Memory and CPU of the processes of a run; `beside` are those that were there before it."""
+class ResourceMonitor:
+    """Memory and CPU of the processes of a run, and of the backend that was started before it."""
 
-    def __init__(self, beside: Sequence[psutil.Process]) -> None:
-        self.beside, self.memory = beside, 0
-        self.cpu: dict[psutil.Process, float] = {}       # of the run's own processes, at the latest look
-        self.cpu_beside: dict[psutil.Process, float] = {}
-        self.look([])
-        self.memory_before, self.cpu_before = self.memory, sum(self.cpu_beside.values())
-        self.there_before = set(self.cpu_beside)
+    def __init__(self, backend: Sequence[psutil.Process]) -> None:
+        self.backend, self.memory = backend, 0
+        self.cpu: dict[psutil.Process, float] = {}       # of the run's own processes, at the latest sample
+        self.backend_cpu: dict[psutil.Process, float] = {}
+        self.sample([])
+        self.memory_before, self.cpu_before = self.memory, sum(self.backend_cpu.values())
+        self.processes_before = set(self.backend_cpu)
 
-    def look(self, roots: Iterable[psutil.Process]) -> None:
-        """Look at every process once."""
+    def sample(self, roots: Iterable[psutil.Process]) -> None:
+        """Read memory and CPU of every process once."""
         own, mapped = 0, 0
-        for processes, cpu in ((family(roots), self.cpu), (family(self.beside), self.cpu_beside)):
+        for processes, cpu in ((with_children(roots), self.cpu), (with_children(self.backend), self.backend_cpu)):
             for process in processes:
                 with suppress(psutil.Error):  # it has ended meanwhile
                     times = process.cpu_times()
                     cpu[process] = times.user + times.system
-                    private, files = held(process)
+                    private, files = memory_of(process)
                     own, mapped = own + private, max(mapped, files)
         self.memory = max(self.memory, own + mapped)
 
-    def follow(self, process: subprocess.Popen, ended: threading.Event, limit: float) -> None:
-        """Look again and again, until the process has ended; end it after `limit` seconds."""
+    def sample_until(self, ended: threading.Event, process: subprocess.Popen, limit: float) -> None:
+        """Take samples until the process has ended; kill it after `limit` seconds."""
         with suppress(psutil.Error):
-            root, end = psutil.Process(process.pid), time.perf_counter() + limit
+            root, deadline = psutil.Process(process.pid), time.perf_counter() + limit
             while not ended.is_set():
                 began = time.perf_counter()
-                self.look([root])
-                if began > end:
-                    end_family([root])
-                ended.wait(max(LOOK_EVERY, (time.perf_counter() - began) / LOOK_SHARE))
+                self.sample([root])
+                if began > deadline:
+                    child_process.end(process)
+                ended.wait(max(SAMPLE_EVERY, (time.perf_counter() - began) / SAMPLE_SHARE))
 
     def settle(self) -> None:
-        """Wait until what runs beside is as it was before: an agent's processes end a moment after the script."""
-        end = time.perf_counter() + SETTLE
-        while any(map(_runs, set(family(self.beside)) - self.there_before)) and time.perf_counter() < end:
-            self.look([])
-            time.sleep(LOOK_EVERY)
-        self.look([])
+        """Wait until the backend has the processes that it had before: an agent's runs end just after the script."""
+        deadline = time.perf_counter() + SETTLE_TIMEOUT
+        while (any(map(_is_running, set(with_children(self.backend)) - self.processes_before))
+               and time.perf_counter() < deadline):
+            self.sample([])
+            time.sleep(SAMPLE_EVERY)
+        self.sample([])
 
-    def cpu_seconds(self, reaped: float) -> float:
-        """Of all processes; the system's own count of ended children is exact, where they were waited for."""
-        return max(sum(self.cpu.values()), reaped) + sum(self.cpu_beside.values()) - self.cpu_before
+    def cpu_seconds(self, ended_children: float) -> float:
+        """CPU of all processes. The system's count of children that have ended and were waited for is exact."""
+        return max(sum(self.cpu.values()), ended_children) + sum(self.backend_cpu.values()) - self.cpu_before
 
 
 def run(command: Sequence[object], log: Path, *, env: dict[str, str], limit: float, cwd: Path,
-        beside: Sequence[psutil.Process] = ()) -> Measured:
-    """Run `command` to its end, or for `limit` seconds; what it says goes to `log`, and its errors beside it."""
+        backend: Sequence[psutil.Process] = ()) -> Measured:
+    """Run `command` to its end, or for `limit` seconds; output goes to `log`, errors to a file ending in .err."""
     errors = log.with_suffix(".err")
-    watch, ended, first = Watch(beside), threading.Event(), []
-    reaped = _reaped()
-    with log.open("wb") as said, errors.open("wb") as complained:
+    monitor, ended, first_lines = ResourceMonitor(backend), threading.Event(), []
+    cpu_before = _cpu_of_ended_children()
+    with log.open("wb") as log_file, errors.open("wb") as errors_file:
 
-        def listen() -> None:
-            with process.stdout, suppress(ValueError):  # the log was closed before a straggler fell silent
+        def read_output() -> None:
+            with process.stdout, suppress(ValueError):  # the log is closed, and a child of the script still writes
                 for line in process.stdout:
-                    first.append(time.perf_counter())
-                    said.write(line)
+                    first_lines.append(time.perf_counter())
+                    log_file.write(line)
 
         began = time.perf_counter()
-        process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=complained,
-                                   stdin=subprocess.DEVNULL, env=env, cwd=cwd, **OWN_GROUP)
-        threads = [threading.Thread(target=listen, daemon=True),
-                   threading.Thread(target=watch.follow, args=(process, ended, limit), daemon=True)]
+        process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=errors_file,
+                                   stdin=subprocess.DEVNULL, env=env, cwd=cwd, **child_process.OWN_GROUP)
+        threads = [threading.Thread(target=read_output, daemon=True),
+                   threading.Thread(target=monitor.sample_until, args=(ended, process, limit), daemon=True)]
         try:
             for thread in threads:
                 thread.start()
@@ -126,26 +125,21 @@ def run(command: Sequence[object], log: Path, *, env: dict[str, str], limit: flo
         finally:
             ended.set()
             if process.poll() is None:
-                end_family([psutil.Process(process.pid)])
-                process.wait()
+                child_process.end(process)
             for thread in threads:
                 thread.join(5)
-    reaped = _reaped() - reaped
-    watch.settle()
+    ended_children = _cpu_of_ended_children() - cpu_before
+    monitor.settle()
+    texts = [file.read_text(encoding="utf-8", errors="replace") for file in (errors, log)]
     return Measured(status=GIVEN_UP if seconds > limit else status, seconds=seconds,
-                    start_up=first[0] - began if first else seconds, cpu=watch.cpu_seconds(reaped),
-                    memory=watch.memory, memory_before=watch.memory_before,
-                    said=last_line(errors) or last_line(log))
+                    start_up=first_lines[0] - began if first_lines else seconds,
+                    cpu=monitor.cpu_seconds(ended_children), memory=monitor.memory,
+                    memory_before=monitor.memory_before,
+                    last_line=next(filter(None, map(child_process.last_line, texts)), ""))
 
 
-def last_line(log: Path) -> str:
-    """The last line of a file that is not empty, or nothing."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    return next(filter(None, reversed(lines)), "")
-
-
-def family(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """The processes that are still there, and all that descend from them."""
+def with_children(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """The processes that still run, with all their descendants."""
     found = []
     for root in roots:
         with suppress(psutil.Error):
@@ -153,41 +147,29 @@ def family(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
-def _runs(process: psutil.Process) -> bool:
-    """Does it still run? An agent lets those that have ended wait for half a minute until it takes note of them."""
+def _is_running(process: psutil.Process) -> bool:
+    """Does it still run? A child that has ended stays a zombie until the agent waits for it, up to half a minute."""
     with suppress(psutil.Error):
         return process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
-def held(process: psutil.Process) -> tuple[int, int]:
-    """The memory of a process, in bytes: its own, and the files that it maps, where the system tells them apart."""
+def memory_of(process: psutil.Process) -> tuple[int, int]:
+    """The memory of a process, in bytes: its own, and the files that it maps, if the system reports both."""
     try:
         lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
-    except OSError:  # no Linux, or the process has ended: then the next line says so
+    except OSError:  # not Linux, or the process has ended: then the next line raises psutil.Error
         return process.memory_info().rss, 0
     size = {name: 1024 * int(kilobytes.split()[0]) for name, _, kilobytes in (line.partition(":") for line in lines)}
     own = size["Pss_Anon"] + size["Pss_Shmem"]
     return own, size["Rss"] - size["Anonymous"] - size["Pss_Shmem"]
 
 
-def end_family(roots: Iterable[psutil.Process]) -> None:
-    """End processes and all that descend from them: politely, and after three seconds otherwise."""
-    processes = family(roots)
-    for process in processes:
-        with suppress(psutil.Error):
-            process.terminate()
-    _, stubborn = psutil.wait_procs(processes, timeout=3)
-    for process in stubborn:
-        with suppress(psutil.Error):
-            process.kill()
-
-
 @contextmanager
-def stopped_once() -> Iterator[None]:
-    """Ctrl-C, an order to end, and a terminal that closes raise KeyboardInterrupt, once: then comes tidying up."""
+def interrupted_once() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal raise KeyboardInterrupt, once: a second one must not stop the clean-up."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    # Others are left alone: nohup, for one, has SIGHUP ignored.
+    # Other handlers stay: nohup, for example, ignores SIGHUP.
     before = {number: handler for number in numbers
               if (handler := signal.getsignal(number)) in (signal.SIG_DFL, signal.default_int_handler)}
 
@@ -205,8 +187,8 @@ def stopped_once() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _reaped() -> float:
-    """CPU seconds of the children of this process that have ended, and of theirs."""
+def _cpu_of_ended_children() -> float:
+    """CPU seconds of the children of this process that have ended, and of their children."""
     if getrusage is None:
         return 0.0
     usage = getrusage(RUSAGE_CHILDREN)

@@ -8,7 +8,7 @@ from slideqc.errors import CommandError
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One way to do the job."""
 
     key: str                         # what --rows calls it
@@ -18,21 +18,21 @@ class Row:
     kind: str = "prefect"            # python, prefect or server: the colour of its bar
     flow: str | None = None          # the module whose `define_flow` it runs in its own process
     executor: str | None = None      # where that flow runs its tasks
-    beside: str | None = None        # cluster or server: what runs all the time, and is not timed
+    backend: str | None = None       # cluster or server: it runs all the time, and its start is not timed
 
     def flags(self, **values: object) -> list[str]:
         """The row's own flags, with `values` filled in."""
         return [argument.format(**values) for argument in self.arguments]
 
 
-def choose(rows: Sequence[Row], keys: Sequence[str] | None, with_server: bool) -> list[Row]:
-    """The rows that were asked for, in their own order; the first one, which all are measured against, always."""
+def choose(rows: Sequence[ComparisonRow], keys: Sequence[str] | None, with_server: bool) -> list[ComparisonRow]:
+    """The rows that the user asked for, in their own order, and always the first, since all are compared with it."""
     known = {row.key: row for row in rows}
     for key in keys or []:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             raise CommandError(f"no row is called {key}" + (f" (perhaps {close[0]}?)" if close else "")
                                + f"; there are {', '.join(known)}")
-    asked = keys or [row.key for row in rows if row.beside != "server"]
+    asked = keys or [row.key for row in rows if row.backend != "server"]
     return [row for row in rows
-            if row is rows[0] or row.key in asked or (with_server and row.beside == "server")]
+            if row is rows[0] or row.key in asked or (with_server and row.backend == "server")]

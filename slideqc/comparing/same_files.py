@@ -1,4 +1,4 @@
-"""Did two runs leave the same files, byte for byte? `run.json` alone may differ: it says when and how a run went."""
+"""Did two runs leave the same files, byte for byte? Only `run.json` may differ, since it holds times."""
 
 import hashlib
 from pathlib import Path
@@ -13,9 +13,9 @@ def fingerprint(output: Path) -> dict[str, str]:
 
 
 def first_difference(expected: dict[str, str], found: dict[str, str]) -> str | None:
-    """The first file in which a run differs from the one it is compared with; None if all are the same.
+    """The first file in which two runs differ, in words; None if all files are the same.
 
-    First by name, but a slide's own files before the tables that are made of them: those tell more.
+    Files of a slide come first, by name, and then the tables that are made of them: a slide's file says more.
     """
     for name in sorted(expected | found, key=lambda name: (name in TABLES, name)):
         if name not in found:

@@ -1,4 +1,4 @@
-"""The slides of a comparison: somebody's own, or made once and kept."""
+"""The slides of a comparison: the user's own, or generated ones, which are kept for the next time."""
 
 import logging
 from pathlib import Path
@@ -15,10 +15,10 @@ logger = logging.getLogger("slideqc")
 
 
 def find(folder: Path | None, filetype: str, wanted: int | None, quick: bool) -> list[Path]:
-    """The slides of `folder`, at most so many; without a folder, slides made for this. CommandError if too few."""
+    """At most `wanted` slides of `folder`; without a folder, generated ones. CommandError if there are too few."""
     if not folder:
         number = wanted or (QUICK if quick else FULL)
-        return _made(flags.DATA / ("compare-quick" if quick else "compare"), number, quick)
+        return _generate(flags.DATA / ("compare-quick" if quick else "compare"), number, quick)
     found = [Path(slide) for slide in flags.slides(folder, filetype)]
     if len(found) < (wanted or LEAST):
         raise CommandError(f"{folder} holds {len(found)} slides, and {wanted or LEAST} are needed: name another "
@@ -26,9 +26,9 @@ def find(folder: Path | None, filetype: str, wanted: int | None, quick: bool) ->
     return found[:wanted]
 
 
-def _made(folder: Path, number: int, quick: bool) -> list[Path]:
-    """So many slides in `folder`; those that are there stay."""
-    logger.info("%d slides in %s: those that are not there yet are made now", number, folder)
+def _generate(folder: Path, number: int, quick: bool) -> list[Path]:
+    """Generate the slides that are missing in `folder`; returns all."""
+    logger.info("%d slides in %s: the missing ones are made now", number, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not quick:

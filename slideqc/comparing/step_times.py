@@ -1,8 +1,8 @@
-"""Where the seconds of a slide go: the plain pipeline's own loop body, with a clock around the functions it calls.
+"""Times the parts of the plain pipeline: its function check_slide, with a timer around the functions that it calls.
 
 compare.py runs this as a process of its own, `python -m slideqc.comparing.step_times ORDER`, where ORDER is JSON: the
 pipeline's module, the slides, the output folder, the parameters, how often, and the file to write. A function's time
-is without that of clocked functions that it calls; what no clock covers is `rest`.
+does not include that of timed functions which it calls; time in no timed function is `rest`.
 """
 
 import functools
@@ -19,61 +19,61 @@ from slideqc.output import drawing, results
 PARTS = ("read", "tissue", "blur", "draw", "write", "rest")
 
 
-class Clocks:
-    """A clock for each part; one runs at a time, that of the innermost function."""
+class PartTimer:
+    """Sums the seconds of each part. At any time one part is timed: that of the innermost function."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
-        self.running, self.since = ["rest"], time.perf_counter()
+        self.parts, self.since = ["rest"], time.perf_counter()  # the parts that are running, innermost last
 
-    def switch(self) -> None:
-        """Give the time since the last switch to the part that runs."""
+    def add_elapsed(self) -> None:
+        """Add the time since the last call to the innermost part."""
         now = time.perf_counter()
-        self.seconds[self.running[-1]] += now - self.since
+        self.seconds[self.parts[-1]] += now - self.since
         self.since = now
 
-    def clocked(self, part: str, function: Callable) -> Callable:
-        """The same function, on the clock of `part`."""
+    def timed(self, part: str, function: Callable) -> Callable:
+        """The same function, timed as `part`."""
         @functools.wraps(function)
-        def on_the_clock(*args: object, **kwargs: object) -> object:
-            self.switch()
-            self.running.append(part)
+        def timed_function(*args: object, **kwargs: object) -> object:
+            self.add_elapsed()
+            self.parts.append(part)
             try:
                 return function(*args, **kwargs)
             finally:
-                self.switch()
-                self.running.pop()
-        return on_the_clock
+                self.add_elapsed()
+                self.parts.pop()
+        return timed_function
 
     def attach(self, pipeline: object) -> None:
-        """Put the functions that `check_slide` comes to call on their clocks."""
-        places = {"read": [(pipeline.BaseImage, "__init__"), (pipeline.BaseImage, "picture")],
+        """Time the functions that `check_slide` calls."""
+        functions = {"read": [(pipeline.BaseImage, "__init__"), (pipeline.BaseImage, "picture")],
                   "tissue": [(pipeline, "tissue_mask")], "blur": [(pipeline, "blurry_mask")],
                   "draw": [(drawing, "overlay"), (drawing, "thumbnail")],
                   "write": [(pipeline.BaseImage, "save"), (pipeline.BaseImage, "load_mask"), (results, "save_row")]}
-        for part, functions in places.items():
-            for owner, name in functions:
-                setattr(owner, name, self.clocked(part, getattr(owner, name)))
+        for part, places in functions.items():
+            for owner, name in places:
+                setattr(owner, name, self.timed(part, getattr(owner, name)))
 
 
 def run(order: dict) -> list[dict]:
     """Check every slide so many times; returns the seconds of each part, for each slide and pass."""
-    pipeline, clocks = import_module(order["module"]), Clocks()
+    pipeline, timer = import_module(order["module"]), PartTimer()
     Path(order["output"]).mkdir(parents=True, exist_ok=True)
-    clocks.attach(pipeline)
+    timer.attach(pipeline)
     samples = []
-    for number in range(-1, order["passes"]):  # the first, untimed, brings libraries and files into memory
+    for number in range(-1, order["passes"]):  # the first is not timed: it brings libraries and files into memory
         for slide in order["slides"] if number >= 0 else order["slides"][:1]:
-            clocks.switch()
-            clocks.seconds.clear()
+            timer.add_elapsed()
+            timer.seconds.clear()
             pipeline.check_slide(slide, output=order["output"], **order["parameters"])
-            clocks.switch()
+            timer.add_elapsed()
             if number >= 0:
                 samples.append({"pass": number, "slide": Path(slide).name,
-                                **{part: clocks.seconds[part] for part in PARTS}})
+                                **{part: timer.seconds[part] for part in PARTS}})
     return samples
 
 
 if __name__ == "__main__":
-    told = json.loads(sys.argv[1])
-    Path(told["to"]).write_text(json.dumps(run(told)), encoding="utf-8")
+    order = json.loads(sys.argv[1])
+    Path(order["to"]).write_text(json.dumps(run(order)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""From samples to figures: numbers in, numbers and words out."""
+"""Statistics of the samples: pure functions, numbers in, numbers and sentences out."""
 
 import math
 import statistics
@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 NOISY = 0.25   # (max − min) / median above which a row is not to be trusted
-LOADED = 0.25  # load before the start, in processes that wanted a CPU for each CPU there is
-FEW = 3        # rounds below which a spread says little
-SHARE = 0.10   # of the whole, below which a cost no longer matters
+LOADED = 0.25  # load average before the start, divided by the number of CPUs
+FEW = 3        # rounds: with fewer, a spread says little
+SHARE = 0.10   # of the whole: a cost below it no longer matters
 
 
 class Spread(NamedTuple):
@@ -39,7 +39,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def relative(values: Sequence[float], reference: Sequence[float]) -> Spread:
-    """The ratio of the medians; least and greatest of the ratios of the pairs, which are of the same round."""
+    """The ratio of the medians, and the least and the greatest ratio of the two values of a round."""
     ratios = [value / other for value, other in zip(values, reference, strict=True)]
     return Spread(statistics.median(values) / statistics.median(reference), min(ratios), max(ratios))
 
@@ -48,25 +48,25 @@ def line(xs: Sequence[float], ys: Sequence[float]) -> Line:
     """The straight line nearest to the points, of three or more different x, by least squares."""
     slope, intercept = statistics.linear_regression(xs, ys)
     middle = statistics.fmean(xs)
-    left = sum((y - intercept - slope * x) ** 2 for x, y in zip(xs, ys, strict=True))
-    return Line(slope, math.sqrt(left / (len(xs) - 2) / sum((x - middle) ** 2 for x in xs)), intercept)
+    squares = sum((y - intercept - slope * x) ** 2 for x, y in zip(xs, ys, strict=True))
+    return Line(slope, math.sqrt(squares / (len(xs) - 2) / sum((x - middle) ** 2 for x in xs)), intercept)
 
 
 def slides_until_small(fixed: float, per_slide: float) -> int:
-    """From how many slides on is `fixed`, in seconds, under a tenth of the whole?"""
+    """How many slides make `fixed`, in seconds, less than a tenth of the whole?"""
     return math.ceil(fixed * (1 / SHARE - 1) / per_slide)
 
 
 def work_until_small(orchestration: float, side_by_side: int) -> float:
-    """From how many seconds of work a slide on is orchestration under a tenth of the time a slide takes?
+    """How many seconds of work in a slide make orchestration less than a tenth of the time of a slide?
 
-    `orchestration` is in seconds of the clock a slide; of the work, so many slides share the clock.
+    `orchestration` is in seconds for each slide; the work of `side_by_side` slides is done at the same time.
     """
     return orchestration * (1 / SHARE - 1) * side_by_side
 
 
 def doubts(rows: Mapping[str, Sequence[float]], load: float, cpus: int) -> list[str]:
-    """In words: which of these rows, seconds by label, are too noisy to rank, and what else to distrust."""
+    """Sentences about what is not to be trusted, such as rows that are too noisy to rank. `rows`: seconds, by label."""
     found = []
     if load > LOADED * cpus:
         found.append(f"The machine was busy before the start (load average {load:.1f} on {cpus} CPUs): "
