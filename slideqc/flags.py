@@ -2,13 +2,13 @@
 
 import argparse
 import contextlib
-import difflib
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from slideqc.errors import CommandError
+from slideqc.one_line_parser import OneLineParser
 from slideqc.slides.magnification import parse_work_size
 
 HOME = Path(__file__).resolve().parent.parent  # the folder of the scripts
@@ -18,25 +18,9 @@ OUTPUT = Path(os.environ.get("SLIDEQC_OUTPUT") or HOME / "output")
 PARAMETERS = ("image_work_size", "blur_radius", "blur_threshold", "blur_max")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, without the usage."""
-
-    def parse_args(self, argv: list[str] | None = None) -> argparse.Namespace:
-        options, unknown = self.parse_known_args(argv)
-        if unknown:
-            flag = unknown[0].partition("=")[0]
-            close = difflib.get_close_matches(flag, self._option_string_actions, n=1)
-            self.error((f"there is no flag {flag}" if flag.startswith("-") else f"{flag} belongs to no flag")
-                       + (f" (perhaps {close[0]}?)" if close else ""))
-        return options
-
-    def error(self, message: str) -> None:
-        raise CommandError(f"{message.removeprefix('argument ')}; {self.prog} --help explains")
-
-
 def parser(description: str) -> argparse.ArgumentParser:
     """The flags of every pipeline; `description` is the script's docstring, shown by --help."""
-    flags = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags = OneLineParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--folder", type=Path, default=DATA, help="where the slides are (data)")
     flags.add_argument("--filetype", default="svs", help="their ending (svs)")
     flags.add_argument("--output", type=_resolved, default=OUTPUT, help="where the results go (output)")

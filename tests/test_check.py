@@ -173,16 +173,16 @@ def test_the_answer_is_shown_to_who_asks(run: Script, step: int):
 
 @pytest.mark.parametrize(("arguments", "told"), [
     (["6", "my_flow.py"], "there is no step 6: see the README"),
-    (["setpu"], "there is no step setpu: did you mean setup?"),
+    (["setpu"], "there is no step setpu (perhaps setup?)"),
     (["my_flow.py"], "which step is my_flow.py for? python check.py 1 my_flow.py"),
     ([], "what is to be checked? python check.py setup, or python check.py 1 my_flow.py"),
     (["1"], "which script? python check.py 1 my_flow.py"),
     (["1", "--timeout", "9", "no_such_file.py"], "there is no file no_such_file.py: python check.py 1 and the path"),
-    (["1", "--hnit", "3"], "--hnit is not known here: did you mean --hint?"),
-    (["1", "--hin"], "--hin is not known here: did you mean --hint?"),
-    (["1", "--hint", "x"], "--hint takes a number, and not 'x' (python check.py --help shows what there is)"),
+    (["1", "--hnit", "3"], "there is no flag --hnit (perhaps --hint?); check.py --help explains"),
+    (["1", "--hin"], "there is no flag --hin (perhaps --hint?); check.py --help explains"),
+    (["1", "--hint", "x"], "--hint: 'x' is no number; check.py --help explains"),
     (["1", HOME / "pipeline.py", "--timeout", "-1"], "--timeout takes a number of seconds, above 0 and up to a day"),
-    (["setup", "--nonsense"], "--nonsense is not known here: python check.py --help shows what there is"),
+    (["setup", "--nonsense"], "there is no flag --nonsense; check.py --help explains"),
 ])
 def test_a_wrong_command_is_told_in_one_line(run: Script, arguments: list, told: str):
     assert one_line(run("check.py", *arguments)).startswith(f"check.py: {told}")

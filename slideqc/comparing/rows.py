@@ -1,10 +1,10 @@
 """A row of the comparison: one way to do the job, and the command that an attendee would type for it."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slideqc.errors import CommandError
+from slideqc.one_line_parser import suggestion
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,7 @@ def choose(rows: Sequence[ComparisonRow], keys: Sequence[str] | None, with_serve
     known = {row.key: row for row in rows}
     for key in keys or []:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            raise CommandError(f"no row is called {key}" + (f" (perhaps {close[0]}?)" if close else "")
-                               + f"; there are {', '.join(known)}")
+            raise CommandError(f"no row is called {key}{suggestion(key, list(known))}; there are {', '.join(known)}")
     asked = keys or [row.key for row in rows if row.backend != "server"]
     return [row for row in rows
             if row is rows[0] or row.key in asked or (with_server and row.backend == "server")]
