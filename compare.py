@@ -123,22 +123,22 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         raise CommandError(f"cannot write to the output folder {options.output} ({error.strerror}): "
                            "give another one with --output") from error
-    with measuring.interrupted_once(), temporary as folder:
-        session = None
-        try:
-            session = Session(make_plan(options), Path(folder).resolve())
-            session.run()
-            stopped = False
-        except KeyboardInterrupt:
-            stopped = True
-    if stopped and (session is None or not session.rounds):
-        print("compare.py: stopped before the first round was finished: nothing was measured", file=sys.stderr)
-        return 130
-    write(comparison(session, date=date, load=load, stopped=stopped), options.output)
-    if stopped:
-        print(f"compare.py: stopped: {session.rounds} of {options.repeats} rounds are finished, and written",
-              file=sys.stderr)
-        return 130
+    with measuring.interrupted_once():
+        session, stopped = None, False
+        with temporary as folder:
+            try:
+                session = Session(make_plan(options), Path(folder).resolve())
+                session.run()
+            except KeyboardInterrupt:
+                stopped = True
+        if stopped and (session is None or not session.rounds):
+            print("compare.py: stopped before the first round was finished: nothing was measured", file=sys.stderr)
+            return 130
+        write(comparison(session, date=date, load=load, stopped=stopped), options.output)
+        if stopped:
+            print(f"compare.py: stopped: {session.rounds} of {options.repeats} rounds are finished, and written",
+                  file=sys.stderr)
+            return 130
     return 1 if session.wrong else 0
 
 

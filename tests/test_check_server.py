@@ -5,18 +5,21 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from check_in_process import Check, check, expected  # noqa: F401 - fixtures
 
 from conftest import HOME, LISTENING, environment, said
-from slideqc.checking import server_findings
+from slideqc.checking import run_on_server, server_findings
 from slideqc.checking.expected_results import ExpectedResults
 from slideqc.checking.script_call import ScriptCall
 from slideqc.checking.steps import TASKS
+from slideqc.own_server import OwnServer
 
 Script = Callable[..., subprocess.CompletedProcess]
 
@@ -117,8 +120,8 @@ if __name__ == "__main__":
 @pytest.fixture
 def call(tmp_path: Path) -> ScriptCall:
     """A script for step 2, and two slides."""
-    expected = ExpectedResults(tmp_path / "expected", {"a": {}, "b": {}})
-    return ScriptCall(2, Path("mine.py"), tmp_path, 100, {"blur_radius": 5}, expected)
+    return ScriptCall(2, Path("mine.py"), tmp_path, 100, {"blur_radius": 5},
+                      ExpectedResults(tmp_path / "expected", {"a": {}, "b": {}}))
 
 
 @pytest.mark.parametrize(("exception", "sentence", "idea"), [
@@ -274,20 +277,49 @@ def of_the_check(folder: Path) -> list[psutil.Process]:
 @pytest.mark.skipif(os.name == "nt", reason="signals as a terminal sends them are POSIX")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_server_agent_and_runs(never: Callable[[float], subprocess.Popen], tmp_path: Path, how: int):
-    process = never(100)
-    end = time.monotonic() + 60
+    process = never(1000)
+    end = time.monotonic() + 300
     while len(running := of_the_check(tmp_path / "temporary")) < 4 and time.monotonic() < end:
         time.sleep(0.1)  # the check has no part in this: server, agent, and a run for each slide
     assert len(running) >= 4, [one.cmdline() for one in running]
     os.kill(process.pid, how)
-    _, complained = process.communicate(timeout=20)
+    _, complained = process.communicate(timeout=300)
     assert process.returncode == 130 and complained == "check.py: stopped\n"
-    assert not psutil.wait_procs(running, timeout=5)[1] and not of_the_check(tmp_path / "temporary")
+    assert not psutil.wait_procs(running, timeout=60)[1] and not of_the_check(tmp_path / "temporary")
     assert not list((tmp_path / "temporary").iterdir())
 
 
+class LateOnceARunHasStarted:
+    """A clock that jumps past every time-out as soon as an agent runs a flow run."""
+
+    sleep = staticmethod(time.sleep)
+
+    def __init__(self) -> None:
+        self.is_late = False
+
+    def monotonic(self) -> float:
+        return 1e9 if self.is_late else 0
+
+    def query(self, server: OwnServer, query: str, variables: dict | None = None,
+              original: Callable = OwnServer.query) -> dict:
+        found = original(server, query, variables)
+        self.is_late |= any(run["state"] in ("Submitted", "Running") for run in found.get("flow_run", []))
+        return found
+
+
 @pytest.mark.skipif(os.name == "nt", reason="looks for processes by their environment")
-def test_a_run_without_an_end_is_told_and_ended(never: Callable[[float], subprocess.Popen], tmp_path: Path):
-    said, _ = never(20).communicate(timeout=100)
-    assert re.search(r"found: +no end after 20 s, while the flow run mine is (Running|Submitted)", said), said
+def test_a_run_without_an_end_is_told_and_ended(check: Check, tmp_path: Path,  # noqa: F811
+                                                monkeypatch: pytest.MonkeyPatch):
+    clock = LateOnceARunHasStarted()
+    monkeypatch.setattr(run_on_server, "time", clock)
+    monkeypatch.setattr(OwnServer, "query", lambda *arguments: clock.query(*arguments))
+    monkeypatch.setenv("PYTHONPATH", str(HOME / "tests" / "broken"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "never.py").write_text(NEVER, encoding="utf-8")
+    done = check(2, tmp_path / "never.py", "--timeout", 100)
+    assert re.search(r"found: +no end after 100 s, while the flow run mine is (Running|Submitted)", said(done))
+    end = time.monotonic() + 60
+    while of_the_check(tmp_path / "temporary") and time.monotonic() < end:
+        time.sleep(0.1)  # they were killed; the system may need a moment
     assert not of_the_check(tmp_path / "temporary") and not list((tmp_path / "temporary").iterdir())

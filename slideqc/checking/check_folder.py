@@ -29,3 +29,8 @@ def run_python(arguments: list[str], script: Path, folder: Path, timeout: float)
     with ChildProcess([sys.executable, *arguments], cwd=folder, env=env, log=folder / "run") as child:
         status = child.status(timeout)
     return status, *child.output()
+
+
+def as_flags(parameters: dict[str, object]) -> list[str]:
+    """Parameters as command-line flags."""
+    return [word for name, value in parameters.items() for word in (f"--{name.replace('_', '-')}", str(value))]

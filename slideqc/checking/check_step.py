@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from slideqc.checking import check_folder, expected_results, flow_findings, run_on_server, run_script
+from slideqc.checking.expected_results import PARAMETERS
 from slideqc.checking.flow_findings import Finding
-from slideqc.checking.run_flow import VALUES
-from slideqc.checking.script_call import ScriptCall, parameter_flags
+from slideqc.checking.script_call import ScriptCall
 from slideqc.checking.steps import STEPS, hint
 from slideqc.child_process import describe_status
 from slideqc.errors import CommandError
@@ -49,25 +49,30 @@ def _first_finding(step_number: int, script: Path, timeout: float, folder: Path)
     if script.stem in PACKAGES | set(sys.stdlib_module_names):
         return Finding(f"the file is called {script.name}, and hides the module {script.stem} from every import",
                        "a name of its own, such as my_flow.py", "import")
-    broke_off = _run_flow(step_number, script, timeout, folder)
-    notes = _read_notes(folder)
-    for what in notes["ok"]:
-        print(f"ok       {what}")
-    for finding in notes["finding"]:
-        return Finding(*finding)
-    stage = notes["stage"][-1] if notes["stage"] else "starting"
-    end = Finding(f"{broke_off}, while {stage}", "a script that comes to its end", "end") if broke_off else None
-    if end and not notes["run"]:
-        return end
-    expected = expected_results.run_pipeline(folder / "data", folder / "expected", parameter_flags(VALUES))
-    for executor, finding in flow_findings.check_runs(notes["run"], expected, folder, VALUES):
+    (folder / "output").mkdir()
+    with expected_results.preparing(folder) as wait_for_results:
+        broke_off = _run_flow(step_number, script, timeout, folder)
+        notes = _read_notes(folder)
+        for what in notes["ok"]:
+            print(f"ok       {what}")
+        for finding in notes["finding"]:
+            return Finding(*finding)
+        if broke_off:
+            stage = notes["stage"][-1] if notes["stage"] else "starting"
+            broke_off = Finding(f"{broke_off}, while {stage}", "a script that comes to its end", "end")
+        if broke_off and not notes["run"]:
+            return broke_off
+        expected = wait_for_results()
+    for executor, finding in flow_findings.check_runs(notes["run"], expected, folder, PARAMETERS):
         if finding:
             return finding
         print(f"ok       with {executor}: the masks and percent_blurry of pipeline.py")
-    if end:
-        return end
-    call = ScriptCall(step_number, script, folder, timeout, VALUES, expected)
-    if STEPS[step_number].server:
+    return broke_off or _check_script(ScriptCall(step_number, script, folder, timeout, PARAMETERS, expected), notes)
+
+
+def _check_script(call: ScriptCall, notes: dict[str, list]) -> Finding | None:
+    """Run the script as its user does; returns the first thing that is not right."""
+    if STEPS[call.step_number].server:
         for what, finding in run_on_server.check_on_server(call):
             if finding:
                 return finding
@@ -75,13 +80,12 @@ def _first_finding(step_number: int, script: Path, timeout: float, folder: Path)
         return None
     if finding := run_script.check_script(call, notes["run"][0]["tasks"]):
         return finding
-    print(f"ok       run as a script, {script.name} leaves what pipeline.py leaves")
+    print(f"ok       run as a script, {call.script.name} leaves what pipeline.py leaves")
     return None
 
 
 def _run_flow(step_number: int, script: Path, timeout: float, folder: Path) -> str | None:
     """Load the script and run its flow, in a process that writes notes; returns how that broke off, or None."""
-    (folder / "output").mkdir()
     arguments = ["-m", "slideqc.checking.run_flow", str(step_number), str(script)]
     status, output, errors = check_folder.run_python(arguments, script, folder, timeout)
     if status is None:

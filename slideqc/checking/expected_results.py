@@ -1,15 +1,28 @@
-"""What pipeline.py makes of the slides of a check, and how the files of another run differ from it."""
+"""The slides of a check, what pipeline.py makes of them, and how the files of another run differ from that.
 
-import subprocess
+`python -m slideqc.checking.expected_results FOLDER` makes the slides in FOLDER/data and runs pipeline.py on them, while
+another process imports the attendee's script.
+"""
+
+import os
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from slideqc.checking import check_folder
+from slideqc.child_process import ChildProcess
 from slideqc.errors import CommandError
 from slideqc.flags import HOME
 from slideqc.output import drawing, results
 
 MASKS = ("tissue_seg.png", "blurry.png")
+SLIDES = {"sharp.svs": False, "partly-blurry.svs": True}  # is a part of it out of focus?
+# None of them is the default, so that a parameter that is not handed on shows in the results.
+PARAMETERS = {"image_work_size": "2.5x", "blur_radius": 5, "blur_threshold": 0.06, "blur_max": 0.2}
+SLIDES_DONE = "slides-done"  # a file that says that the slides are there
 
 
 @dataclass(frozen=True)
@@ -40,12 +53,47 @@ class ExpectedResults:
         return None
 
 
-def run_pipeline(slides: Path, output: Path, parameter_flags: list[str]) -> ExpectedResults:
-    """Run pipeline.py on a folder of slides; CommandError if it does not check each of them."""
-    done = subprocess.run([sys.executable, HOME / "pipeline.py", "--folder", slides, "--output", output,
-                           *parameter_flags], capture_output=True, check=False)
-    rows = {row["file_name"]: row for row in results.read_rows(output)}
-    if done.returncode or set(rows) != {slide.name for slide in slides.glob("*.svs")}:
-        raise CommandError("pipeline.py does not run as the plain pipeline any more, and your flow is compared with "
-                           "it: put it back as it was, and write your flow in a file of its own")
-    return ExpectedResults(output, rows)
+@contextmanager
+def preparing(folder: Path) -> Iterator[Callable[[], ExpectedResults]]:
+    """Prepare the slides and the results in the folder of a check, in a process that runs meanwhile.
+
+    The function that it gives waits for the results; it raises CommandError if pipeline.py does not check each slide.
+    """
+    command = [sys.executable, "-m", __name__, folder]
+    env = os.environ | check_folder.environment(folder, HOME)
+    with ChildProcess(command, cwd=folder, env=env, log=folder / "prepare") as process:
+
+        def wait_for_results() -> ExpectedResults:
+            status, output = process.status(timeout=None), folder / "expected"
+            rows = {row["file_name"]: row for row in results.read_rows(output)}
+            if status or set(rows) != set(SLIDES):
+                raise CommandError("pipeline.py does not run as the plain pipeline any more, and your flow is compared "
+                                   "with it: put it back as it was, and write your flow in a file of its own")
+            return ExpectedResults(output, rows)
+
+        yield wait_for_results
+
+
+def wait_for_slides(folder: Path) -> list[Path]:
+    """The paths of the slides, as soon as they are there."""
+    while not (folder / SLIDES_DONE).exists():
+        time.sleep(0.02)
+    return [folder / "data" / name for name in SLIDES]
+
+
+def _prepare(folder: Path) -> int:
+    """Make the slides, and run pipeline.py on them; returns its exit status."""
+    from slideqc.slides.generate import write_slide
+    try:
+        for number, (name, blurred) in enumerate(SLIDES.items(), 1):
+            write_slide(folder / "data" / name, width=2048, height=1536, magnification=20, seed=number,
+                        blurred=blurred)
+    finally:  # after an error too, or the other process would wait for ever
+        (folder / SLIDES_DONE).touch()
+    import pipeline
+    return pipeline.main(["--folder", str(folder / "data"), "--output", str(folder / "expected"),
+                          *check_folder.as_flags(PARAMETERS)])
+
+
+if __name__ == "__main__":
+    sys.exit(_prepare(Path(sys.argv[1])))

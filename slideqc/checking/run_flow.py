@@ -20,15 +20,11 @@ from pathlib import Path
 from types import ModuleType
 
 from slideqc.checking import check_folder, flow_findings
+from slideqc.checking.expected_results import PARAMETERS, wait_for_slides
 from slideqc.checking.flow_findings import Edge, Finding, Graph
 from slideqc.checking.steps import STEPS, TASKS
 from slideqc.checking.task_watch import TaskWatch
 from slideqc.output import results
-from slideqc.slides.generate import write_slide
-
-# None of them is the default, so that a parameter that is not handed on shows in the results.
-VALUES = {"image_work_size": "2.5x", "blur_radius": 5, "blur_threshold": 0.06, "blur_max": 0.2}
-SLIDES = {"sharp.svs": False, "partly-blurry.svs": True}  # is a part of it out of focus?
 
 
 class FlowRunCalledError(BaseException):
@@ -190,7 +186,7 @@ def run_with_executor(flow: object, files: str, slides: list[Path], executor: st
     run = {"executor": executor, "folder": kept.name, "states": {}, "percent_blurry": {}, "failures": [], "changes": [],
            "loggers": None, "tasks": sorted({task.name for task in flow.tasks})}
     names = {task.name for task in flow.parameters()}
-    parameters = VALUES | ({"output": str(output)} if "output" in names else {})
+    parameters = PARAMETERS | ({"output": str(output)} if "output" in names else {})
     calls = [(str(slide), [slide]) for slide in slides] if files == "file_name" else [([*map(str, slides)], slides)]
     for value, batch in calls:
         write_note("stage", f"running the flow on {' and '.join(slide.name for slide in batch)} with {executor}")
@@ -254,9 +250,7 @@ def check_flow(step: int, script: Path) -> None:
             if finding := check(graph, step):
                 return write_note("finding", finding)
             write_note("ok", what)
-    data = folder() / "data"
-    for name, blurred in SLIDES.items():
-        write_slide(data / name, width=2048, height=1536, magnification=20, seed=1 + blurred, blurred=blurred)
+    slides = wait_for_slides(folder())
     own = chosen_executor(flow, script) if step == 4 else None
     if step == 4:
         if finding := own if isinstance(own, Finding) else flow_findings.check_executor(own, Executor):
@@ -264,7 +258,6 @@ def check_flow(step: int, script: Path) -> None:
         write_note("ok", f"flow.executor is a {type(own).__name__}")
     if on_server:
         return None  # an agent runs it
-    slides = [data / name for name in SLIDES]
     for number, (name, flow.executor) in enumerate(executors(step, own)):
         watch = TaskWatch(write_note) if number == 0 else None  # in this process; the others use several
         write_note("run", run_with_executor(flow, STEPS[step].files, slides, name, watch))

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from slideqc.checking import check_folder
 from slideqc.checking.expected_results import ExpectedResults
 from slideqc.checking.steps import STEPS
 
@@ -35,7 +36,7 @@ class ScriptCall:
     @property
     def parameter_flags(self) -> list[str]:
         """The parameters as command-line flags."""
-        return parameter_flags(self.parameters)
+        return check_folder.as_flags(self.parameters)
 
     @property
     def slides(self) -> list[str]:
@@ -55,8 +56,3 @@ class ScriptCall:
     def shorten(self, text: str) -> str:
         """A text without the folder of the check."""
         return text.replace(f"{self.folder}{os.sep}", "")
-
-
-def parameter_flags(parameters: dict[str, object]) -> list[str]:
-    """Parameters as command-line flags."""
-    return [word for name, value in parameters.items() for word in (f"--{name.replace('_', '-')}", str(value))]
