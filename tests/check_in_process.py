@@ -3,7 +3,9 @@
 That saves a second for each check. What `python check.py` does as a whole process is tested with the solutions.
 """
 
+import ast
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,10 +16,16 @@ from pathlib import Path
 import pytest
 
 import check as check_script
+from conftest import HOME, said
 from slideqc.checking import expected_results
 from slideqc.checking.expected_results import SLIDES_DONE, ExpectedResults
+from slideqc.checking.steps import STEPS
+from slideqc.child_process import ChildProcess
 
 Check = Callable[..., subprocess.CompletedProcess]
+
+HANGS = "hangs from here on"  # what the broken scripts without an end print
+TIMEOUT = 100  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +61,40 @@ def check(expected: ExpectedResults, tmp_path: Path, monkeypatch: pytest.MonkeyP
     for number, handler in before.items():
         signal.signal(number, handler)
     assert Path.cwd() == tmp_path and os.environ["HOME"] == str(tmp_path)
+
+
+def broken_scripts(with_server: bool) -> list[Path]:
+    """The scripts in tests/broken, for the steps with or without a server: the first line names the step."""
+    return sorted(path for path in (HOME / "tests" / "broken").glob("*.py")
+                  if path.name != "pieces.py" and STEPS[int(path.read_text(encoding="utf-8")[3])].server == with_server)
+
+
+def assert_mistake_is_told(check: Check, broken: Path) -> None:
+    """The first line of a broken script says which step it is for, and the sentence that it must get."""
+    step, sentence = ast.get_docstring(ast.parse(broken.read_text(encoding="utf-8"))).splitlines()[0].split(": ", 1)
+    done = check(step, broken, "--timeout", TIMEOUT)
+    found = re.search("^not yet  found: +(.*)\n +expected: .+\n +hint: +.+ \\(step \\d, hint \\d+\\)\n\nnext: .+\n\\Z",
+                      said(done), re.MULTILINE)
+    assert done.returncode == 1 and found, said(done)
+    assert sentence in found[1]
+    assert "is not defined" not in found[1] or "What a script uses, it imports" in said(done)
+    assert not answers(step) & set(map(str.strip, said(done).splitlines()))
+
+
+def answers(step: str) -> set[str]:
+    """The lines of the solution that give the step away."""
+    text = (HOME / STEPS[int(step)].solution).read_text(encoding="utf-8")
+    name = "main" if STEPS[int(step)].server else "define_flow"
+    body = next(node for node in ast.parse(text).body if getattr(node, "name", "") == name)
+    return {line.strip() for line in ast.get_source_segment(text, body).splitlines() if "=" in line or ".map(" in line}
+
+
+def status_or_hangs(process: ChildProcess, timeout: float | None = 0, status: Callable = ChildProcess.status,
+                    ) -> int | None:
+    """In place of ChildProcess.status: the time-out is over as soon as a script prints that it hangs."""
+    assert timeout in (0, 0.05, None, TIMEOUT)
+    if timeout != TIMEOUT:
+        return status(process, timeout)
+    while (found := status(process, 0.05)) is None and HANGS not in process.output()[0]:
+        pass
+    return found

@@ -1,72 +1,22 @@
 """check.py knows the right flows from the wrong ones, and gives no answer away."""
 
-import ast
-import os
 import re
-import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from check_in_process import Check, check, expected  # noqa: F401 - fixtures
+from check_in_process import Check, answers
 
 from conftest import HOME, one_line, said
-from slideqc.checking import expected_results
 from slideqc.checking.steps import STEPS, TASKS
-from slideqc.child_process import ChildProcess
-from slideqc.errors import CommandError
+
+pytest_plugins = ["check_in_process"]  # fixtures
 
 Script = Callable[..., subprocess.CompletedProcess]
 
-BROKEN = sorted(path for path in (HOME / "tests" / "broken").glob("*.py") if path.name != "pieces.py")
-HANGS = "hangs from here on"  # what the scripts without an end print
-TIMEOUT = 100  # seconds
-
 
 # ---- the steps
-
-@pytest.mark.parametrize("broken", BROKEN, ids=lambda path: path.stem)
-def test_each_mistake_gets_its_sentence(check: Check, broken: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
-    """The first line of each broken script says which step it is for, and the sentence that it must get."""
-    monkeypatch.setattr(ChildProcess, "status", status_or_hangs)
-    step, sentence = ast.get_docstring(ast.parse(broken.read_text(encoding="utf-8"))).splitlines()[0].split(": ", 1)
-    done = check(step, broken, "--timeout", TIMEOUT)
-    found = re.search("^not yet  found: +(.*)\n +expected: .+\n +hint: +.+ \\(step \\d, hint \\d+\\)\n\nnext: .+\n\\Z",
-                      said(done), re.MULTILINE)
-    assert done.returncode == 1 and found, said(done)
-    assert sentence in found[1]
-    assert "is not defined" not in found[1] or "What a script uses, it imports" in said(done)
-    assert not answers(step) & set(map(str.strip, said(done).splitlines()))
-
-
-def status_or_hangs(process: ChildProcess, timeout: float | None = 0, status: Callable = ChildProcess.status,
-                    ) -> int | None:
-    """Take a script for one without an end as soon as it says so, and not after the time-out."""
-    assert timeout in (0, 0.05, None, TIMEOUT)
-    while timeout == TIMEOUT and (found := status(process, 0.05)) is None:
-        if HANGS in process.output()[0]:
-            return None
-    return found if timeout == TIMEOUT else status(process, timeout)
-
-
-def test_a_process_is_ended_after_its_time_out(tmp_path: Path):
-    command = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
-    with ChildProcess(command, cwd=tmp_path, env=os.environ, log=tmp_path / "log") as process:
-        process.wait_until(lambda: process.last_line() == "here", "it")
-        assert process.status(0.1) is None
-    assert process.status() == -signal.SIGKILL or os.name == "nt"
-
-
-def test_a_pipeline_that_does_not_run_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(expected_results, "HOME", tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(HOME))
-    (tmp_path / "pipeline.py").write_text("def main(argv): return 1\n", encoding="utf-8")
-    with expected_results.preparing(tmp_path) as wait_for_results, \
-            pytest.raises(CommandError, match=r"pipeline\.py does not run as the plain pipeline any more"):
-        wait_for_results()
-
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_solution_passes_its_step(run: Script, step: int, tmp_path: Path):
@@ -80,7 +30,7 @@ def test_a_solution_passes_its_step(run: Script, step: int, tmp_path: Path):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_the_plain_pipeline_fails_every_step(check: Check, step: int):  # noqa: F811
+def test_the_plain_pipeline_fails_every_step(check: Check, step: int):
     done = check(step, HOME / "pipeline.py")
     lacks = "registered no flow with the server" if STEPS[step].server else "has no define_flow()"
     assert done.returncode == 1 and f"pipeline.py {lacks}" in said(done)
@@ -155,7 +105,7 @@ def test_a_flow_made_in_a_copy_of_the_pipeline(run: Script, tmp_path: Path):
         assert not list((HOME / "output").glob(f"{name}*"))
 
 
-def test_a_folder_of_the_script_s_own_stays(check: Check,  # noqa: F811
+def test_a_folder_of_the_script_s_own_stays(check: Check,
                                             tmp_path: Path):
     """What a run left is moved aside, and that must not be a folder that the script has set."""
     (tmp_path / "mine").mkdir()
@@ -168,7 +118,7 @@ def test_a_folder_of_the_script_s_own_stays(check: Check,  # noqa: F811
     assert done.returncode == 0 and (tmp_path / "mine").is_dir(), said(done)
 
 
-def test_a_name_that_hides_a_module(check: Check, tmp_path: Path):  # noqa: F811
+def test_a_name_that_hides_a_module(check: Check, tmp_path: Path):
     script = tmp_path / "prefect.py"
     script.write_text("def define_flow(): pass\n", encoding="utf-8")
     done = check(1, script)
@@ -177,16 +127,8 @@ def test_a_name_that_hides_a_module(check: Check, tmp_path: Path):  # noqa: F811
 
 # ---- the hints, and the answer
 
-def answers(step: str) -> set[str]:
-    """The lines of the solution that give the step away."""
-    text = (HOME / STEPS[int(step)].solution).read_text(encoding="utf-8")
-    name = "main" if STEPS[int(step)].server else "define_flow"
-    body = next(node for node in ast.parse(text).body if getattr(node, "name", "") == name)
-    return {line.strip() for line in ast.get_source_segment(text, body).splitlines() if "=" in line or ".map(" in line}
-
-
 @pytest.mark.parametrize("step", STEPS)
-def test_each_step_has_hints_that_are_not_the_answer(check: Check, step: int):  # noqa: F811
+def test_each_step_has_hints_that_are_not_the_answer(check: Check, step: int):
     done = check(step, "--hints")
     lines = said(done).splitlines()
     assert done.returncode == 0 and len(lines) == len(STEPS[step].hints) >= 3
@@ -198,7 +140,7 @@ def test_each_step_has_hints_that_are_not_the_answer(check: Check, step: int):  
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_the_answer_is_shown_to_who_asks(check: Check, step: int):  # noqa: F811
+def test_the_answer_is_shown_to_who_asks(check: Check, step: int):
     done = check(step, "--show")
     assert done.returncode == 0 and done.stdout == (HOME / STEPS[step].solution).read_text(encoding="utf-8")
 
@@ -216,5 +158,5 @@ def test_the_answer_is_shown_to_who_asks(check: Check, step: int):  # noqa: F811
     (["1", HOME / "pipeline.py", "--timeout", "-1"], "--timeout takes a number of seconds, above 0 and up to a day"),
     (["setup", "--nonsense"], "there is no flag --nonsense; check.py --help explains"),
 ])
-def test_a_wrong_command_is_told_in_one_line(check: Check, arguments: list, told: str):  # noqa: F811
+def test_a_wrong_command_is_told_in_one_line(check: Check, arguments: list, told: str):
     assert one_line(check(*arguments)).startswith(f"check.py: {told}")

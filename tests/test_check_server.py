@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from check_in_process import Check, check, expected  # noqa: F401 - fixtures
+from check_in_process import Check
 
 from conftest import HOME, LISTENING, environment, said
 from slideqc.checking import run_on_server, server_findings
@@ -223,6 +223,8 @@ import pieces
 from prefect import Client, task
 import solutions.pipeline_prefect as right
 
+pytest_plugins = ["check_in_process"]  # fixtures
+
 @task
 def load_image(file_name, image_work_size, output):
     time.sleep(600)
@@ -308,7 +310,7 @@ class LateOnceARunHasStarted:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="looks for processes by their environment")
-def test_a_run_without_an_end_is_told_and_ended(check: Check, tmp_path: Path,  # noqa: F811
+def test_a_run_without_an_end_is_told_and_ended(check: Check, tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch):
     clock = LateOnceARunHasStarted()
     monkeypatch.setattr(run_on_server, "time", clock)

@@ -1,4 +1,4 @@
-"""The workshop's steps, as the README counts them, and the hints on the way: none of them is the whole answer."""
+"""The steps of the workshop, numbered as in the README, and their hints. No hint is the whole answer."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ DEFAULTS = {"image_work_size": "1.25x", "blur_radius": 7, "blur_threshold": 0.05
 
 
 class Step(NamedTuple):
-    """A step: what it is called, what a slide's file name is called in it, its solution, its hints, what follows."""
+    """A step of the workshop."""
 
     title: str
     files: str              # the parameter that names the slide, or the slides
     solution: str
     hints: dict[str, str]   # by the idea that the hint is about, in the order of the README
-    then: str
-    server: bool = False    # does it send its runs to a server?
+    then: str               # what to do next
+    server: bool = False    # does the script send flow runs to a server?
 
 
 STEPS = {
@@ -40,7 +40,7 @@ STEPS = {
                "`if __name__ == \"__main__\":`, so that the file can be imported without running.",
         "script": "main() stays as it is but for its loop: it takes the flags, calls flow.run() with the file, the "
                   "output and the four parameters that check_slide() got, and ends with run.finish(). Run the script "
-                  "with python to see it stumble.",
+                  "with python to see where it stops.",
         "result": "The steps compute what they computed in pipeline.py; only who calls them changes. Compare the "
                   "arguments that each task gets with check_slide() in pipeline.py.",
         "end": "Run the script itself with python: where it hangs, Ctrl-C shows the line; where it crashes, look at "
@@ -68,7 +68,7 @@ STEPS = {
                   "tells Prefect to use it. Its address is in Prefect's settings, and in no script.",
         "script": "main() stays as it is but for its loop and its end: it takes the flags, registers the flow, asks "
                   "for the runs, and returns what servers.leave() or servers.follow() gives. Run the script with "
-                  "python to see it stumble.",
+                  "python to see where it stops.",
     }, "step 3: copy your script of step 1 to {mapped}, map its flow, then: python check.py 3 {mapped}", True),
     3: Step("the flow is mapped over the slides", "file_names", "solutions/pipeline_prefect_parallel.py", {
         "files": "The loop over the files goes: the flow has one Parameter, file_names, and is given the whole list.",
@@ -102,7 +102,7 @@ STEPS = {
 
 
 def hint(step: int, idea: str) -> tuple[int, int, str]:
-    """The hint about an idea: the step it is from, its number there, its text; another step's if need be."""
+    """The hint about an idea: its step, its number there, its text. If the step has none, another step's."""
     for number in {2: (2, 1, 4), 5: (5, 2, 3, 1, 4)}.get(step, (step, 3, 1, 4)):
         if idea in (hints := STEPS[number].hints):
             return number, list(hints).index(idea) + 1, hints[idea]
