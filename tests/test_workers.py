@@ -13,8 +13,12 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from harness import until
 from slideqc import workers as workers_module
 from slideqc.workers import Workers
+
+LONG = 600       # seconds: what must not be waited for
+GENEROUS = 120   # seconds, for what takes one or two on an idle machine
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX")
 
@@ -49,19 +53,27 @@ def work(item: object) -> object:
 def half_written(path: Path) -> None:
     try:
         path.touch()
-        time.sleep(60)
+        time.sleep(LONG)
     finally:
         path.unlink(missing_ok=True)
 
 
-def stuck(_: object) -> None:
-    """As deep in a library, which no signal reaches."""
+def stuck(mark: Path) -> None:
+    """Deaf to SIGTERM, like a call deep in a library; the file `mark` tells that it has begun."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    time.sleep(60)
+    mark.touch()
+    time.sleep(LONG)
+
+
+def then_fails(marks: list[Path]) -> Iterator[Path]:
+    """The items; once every one is being worked on, an error."""
+    yield from marks
+    until(lambda: all(mark.exists() for mark in marks), "the workers are stuck", GENEROUS)
+    raise ZeroDivisionError
 
 
 def ready() -> None:
-    """The initializer of workers that need none."""
+    """An initializer that does nothing."""
 
 
 def start(count: int, function: Callable = work) -> Workers:
@@ -121,8 +133,7 @@ def test_killed_with_nothing_to_do():
         assert first == second
         dead = psutil.Process(first)
         dead.kill()
-        while dead.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.01)
+        until(lambda: dead.status() == psutil.STATUS_ZOMBIE, "the worker is dead", GENEROUS)
         [third] = workers.each(["asks who"])
         assert third != first
 
@@ -144,9 +155,9 @@ def test_items_are_taken_as_they_are_needed():
 def test_left_early_the_workers_end_at_once():
     began = time.monotonic()
     with pytest.raises(ZeroDivisionError), start(2, time.sleep) as workers:
-        for _ in workers.each([0, 60, 60]):
+        for _ in workers.each([0, LONG, LONG]):
             raise ZeroDivisionError
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < GENEROUS
 
 
 def test_left_early_no_half_file_stays(tmp_path):
@@ -161,29 +172,32 @@ def test_left_early_no_half_file_stays(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_left_early_stuck_workers_are_waited_for_together(monkeypatch):
-    monkeypatch.setattr(workers_module, "SECONDS_TO_END", 1)
+def test_left_early_stuck_workers_are_waited_for_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers_module, "SECONDS_TO_END", 4)
+    join, waited = multiprocessing.Process.join, []
 
-    def items() -> Iterator[int]:
-        yield from range(3)
-        time.sleep(0.5)  # until they are stuck
-        raise ZeroDivisionError
+    def noted(process: multiprocessing.Process, timeout: float | None = None) -> None:
+        waited.append(timeout or 0)
+        join(process, timeout)
 
-    began = time.monotonic()
+    monkeypatch.setattr(multiprocessing.Process, "join", noted)
     with pytest.raises(ZeroDivisionError), start(4, stuck) as workers:
-        list(workers.each(items()))
-    assert time.monotonic() - began < 2.5
+        list(workers.each(then_fails([tmp_path / str(number) for number in range(3)])))
+    assert 0 < sum(waited) <= 4, "one after the other they would get 4 s each"
 
 
-def test_left_early_and_interrupted_while_it_waits_for_stuck_workers():
+def test_left_early_and_interrupted_while_it_waits_for_stuck_workers(tmp_path, monkeypatch):
     """As a second Ctrl-C does."""
-    def items() -> Iterator[int]:
-        yield from range(2)
-        time.sleep(0.5)  # until they are stuck
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-        raise ZeroDivisionError
+    monkeypatch.setattr(workers_module, "SECONDS_TO_END", LONG)
+    join = multiprocessing.Process.join
 
+    def interrupted(process: multiprocessing.Process, timeout: float | None = None) -> None:
+        if timeout:
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        join(process, timeout)
+
+    monkeypatch.setattr(multiprocessing.Process, "join", interrupted)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), start(3, stuck) as workers:
-        list(workers.each(items()))
-    assert time.monotonic() - began < 5
+        list(workers.each(then_fails([tmp_path / "0", tmp_path / "1"])))
+    assert time.monotonic() - began < GENEROUS
