@@ -7,19 +7,30 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from BaseImage import BaseImage
+from slideqc.slides import aperio
 from slideqc.slides.generate import write_slide
 
 HOME = Path(__file__).resolve().parent.parent
 REAL = "CMU-1-Small-Region.svs"
 
 # Files of tests that take minutes begin first, or the last of them would end long after all others.
-SLOW = ("test_check.py", "test_readme.py", "test_compare.py", "test_solutions.py", "test_notebook.py", "test_hooks.py",
-        "test_ui.py", "test_cloud.py", "test_troubleshooting.py", "test_durability.py", "test_instructor.py")
+SLOW = ("test_readme.py", "test_compare.py", "test_notebook.py", "test_check.py", "test_instructor.py",
+        "test_solutions.py", "test_memory.py", "test_troubleshooting.py", "test_check_server.py", "test_hooks.py",
+        "test_ui.py", "test_cloud.py", "test_durability.py", "test_scaling.py", "test_generate.py", "test_get_data.py")
+
+# The tests of a file run in one worker, which makes what they share once. Those of these files share little or nothing,
+# and each goes to the worker that is free.
+SPREAD = ("test_bad_input.py", "test_check.py", "test_check_server.py", "test_check_setup.py", "test_command_line.py",
+          "test_comparing.py", "test_durability.py", "test_instructor.py", "test_memory.py", "test_operations.py",
+          "test_runners.py", "test_scale.py", "test_scaling.py", "test_schedules.py", "test_services.py",
+          "test_solutions.py", "test_troubleshooting.py", "test_workers.py")
 
 # How to start a process that is sent Ctrl-C: in a group of its own, and hearing it, also where the tests run in the
 # background and were told to ignore it.
@@ -40,8 +51,22 @@ finally:
 """
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
+    for item in items:
+        if item.path.name not in SPREAD and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each reason to skip tests; pytest's own lines about failures follow, and come last."""
+    skipped = [report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.getreports("skipped")
+               if isinstance(report.longrepr, tuple)]
+    if skipped:
+        terminalreporter.section("skipped")
+    for reason, number in Counter(skipped).most_common():
+        terminalreporter.line(f"{number:4} {reason}")
 
 
 @pytest.fixture(scope="session")
@@ -72,12 +97,26 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     """Run a script as a user does, from a folder that is not the project's, with a home of its own."""
     def run_script(script: str, *arguments: object, **options: object) -> subprocess.CompletedProcess:
         return subprocess.run([sys.executable, HOME / script, *map(str, arguments)], capture_output=True, text=True,
-                              encoding="utf-8", cwd=tmp_path, env=environment(tmp_path), timeout=300, **options)
+                              encoding="utf-8", cwd=tmp_path, env=environment(tmp_path), timeout=600, **options)
     return run_script
 
 
+@pytest.fixture(scope="session")
+def coarse_slide(real_slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real slide as a scanner of 5x stores it: its picture at 5x is as large as the real one's, and soon read."""
+    picture = BaseImage(real_slide).picture("5x")
+    height, width = picture.shape[:2]
+    words = aperio.description(width, height, {"AppMag": "5", "MPP": "2.0000"})
+    path = tmp_path_factory.mktemp("coarse") / "coarse.svs"
+    with path.open("wb") as file:
+        file.write(aperio.HEADER)
+        pages = [aperio.add_level(file, picture, words), aperio.add_thumbnail(file, picture, words)]
+        aperio.write_directories(file, pages)
+    return path
+
+
 @pytest.fixture
-def peaks(real_slide: Path, tmp_path: Path) -> Callable[..., list[int]]:
+def peaks(coarse_slide: Path, tmp_path: Path) -> Callable[..., list[int]]:
     """Run a script on 8 slides, then on 64; the peak memory of each."""
     if os.name == "nt":
         pytest.skip("reads peak memory as POSIX systems tell it")
@@ -88,7 +127,7 @@ def peaks(real_slide: Path, tmp_path: Path) -> Callable[..., list[int]]:
             folder = tmp_path / str(number)
             folder.mkdir()
             for index in range(number):
-                shutil.copy(real_slide, folder / f"{index}.svs")
+                shutil.copy(coarse_slide, folder / f"{index}.svs")
             # At 5x, 64 pictures kept would add half of what the imports take.
             done = subprocess.run([sys.executable, "-c", PEAK, HOME / script, *arguments, "--folder", folder,
                                    "--output", folder / "out", "--image-work-size", "5x"],

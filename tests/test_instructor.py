@@ -2,6 +2,7 @@
 
 What is put in their place: ports, addresses, folders, and the key for KEY. Three commands are shortened: of the
 packages a few are fetched and installed, compare.py compares one row, on the slides at hand, and two seats have keys.
+On a machine without curl, a download by Python stands for it.
 """
 
 import os
@@ -13,15 +14,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_readme import shell
+from test_readme import PATIENCE, shell
 
 from conftest import HOME, REAL, clone, environment
 
 GUIDE = (HOME / "docs" / "instructor.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
 FEW = "-c constraints.txt\npooch\nrequests\ntqdm\n"  # what get_data.py needs
+CURL = """curl() {
+    python -c 'import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1]).read())' \\
+        "${@: -1}" >"$([ "$1" = -O ] && basename "$2" || echo /dev/stdout)"
+}"""
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="these are the commands for Linux and macOS")
+pytestmark = [pytest.mark.skipif(os.name == "nt", reason="these are the commands for Linux and macOS"),
+              pytest.mark.timeout(PATIENCE + 100)]
 
 
 @pytest.fixture
@@ -55,7 +61,7 @@ def arranged(copy: Path) -> str:
     own, own_pages, room, room_pages, handout = (free_port() for _ in range(5))
     slides = f"--generate 0 --dest '{copy / 'data'}'"  # the two of full size would take a minute
     script = ["trap 'kill $(jobs -p) 2>&-' EXIT",
-              f"export PREFECT__SERVER__ENDPOINT=http://127.0.0.1:{own}"]
+              f"export PREFECT__SERVER__ENDPOINT=http://127.0.0.1:{own}", *([] if shutil.which("curl") else [CURL])]
     for block in BLOCKS:
         block = block.replace("python get_data.py\n", f"python get_data.py {slides}\n")
         block = block.replace("compare.py --quick", "compare.py --quick --folder data --rows python-serial --repeats 1")
@@ -95,18 +101,16 @@ def test_the_commands_in_their_order(copy: Path) -> None:
     assert not (copy.parent / "room").exists()
 
 
+def test_curl_is_the_real_one() -> None:
+    if not shutil.which("curl"):
+        pytest.skip("two commands of the instructor's guide need curl")
+    assert GUIDE.count("\ncurl ") == 2
+
+
 def test_the_load_of_a_room_can_be_measured() -> None:
     """Three attendees, at the pace of fast ones: every answer is as it was recorded."""
     done = subprocess.run(
         [sys.executable, HOME / "tests" / "server" / "room.py", "--attendees", "3", "--idle", "1", "--within", "1",
-         "--session", "3"], capture_output=True, text=True, timeout=120)
+         "--session", "3"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all at once" in done.stdout
-
-
-def test_links_lead_somewhere() -> None:
-    headings = {re.sub(r"[^\w\- ]", "", line.lstrip("# ")).strip().lower().replace(" ", "-")
-                for line in GUIDE.splitlines() if line.startswith("#")}
-    for target in re.findall(r"\]\(([^)\s]+)\)", GUIDE):
-        found = target.removeprefix("#") in headings if target.startswith("#") else (HOME / "docs" / target).exists()
-        assert found, target

@@ -35,6 +35,7 @@ EXERCISES = ["flow", "states", "parameters", "logging", "mapping", "case", "retr
 CHECKS = [f"check-{name}" for name in EXERCISES]
 MACHINES_NUMPY = "2.2.6"  # older than the newest, so that an install cell that upgraded it would be noticed
 MACHINES_OWN = [f"numpy=={MACHINES_NUMPY}", "ipykernel", "matplotlib", "scikit-image"]  # as Colab has them
+COMPILED_LATER = {"PIP_NO_COMPILE": "1", "PYTHONDONTWRITEBYTECODE": ""}  # most modules are never imported
 READY = r"Ready: Prefect 1\.4\.1, Python 3\.\d+\.\d+, numpy "
 
 
@@ -87,7 +88,7 @@ def run(python: Path, notebook: NotebookNode, folder: Path, *, allow_errors: boo
     nothing = {"PREFECT__USER_CONFIG_PATH": str(folder / "no-settings.toml"), "PYTHONPATH": "", "MPLBACKEND": ""}
     client = NotebookClient(done, km=manager, timeout=600, allow_errors=allow_errors,
                             resources={"metadata": {"path": str(folder)}})
-    client.execute(env=os.environ | nothing | extra)
+    client.execute(env=os.environ | nothing | COMPILED_LATER | extra)
     return done
 
 
@@ -157,29 +158,19 @@ def errors(notebook: NotebookNode) -> dict[str, NotebookNode]:
             if output.output_type == "error"}
 
 
-def this_python() -> str:
-    return sys.executable
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
+    """The notebook, run twice in a new environment: as it stands, then with the exercises done.
 
-
-def python_3_13() -> str:
-    if sys.version_info[:2] == (3, 13):
-        pytest.skip("Python 3.13 runs these tests already")
-    python = shutil.which("python3.13")
-    if not python or subprocess.run([python, "-c", "import ensurepip"], capture_output=True).returncode:
-        pytest.skip("needs a python3.13 on the PATH that runs and can make a venv")
-    return python
-
-
-@pytest.fixture(scope="session", params=[this_python, python_3_13], ids=["this Python", "Python 3.13"])
-def room(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Room:
-    """The notebook, run twice in a new environment: as it stands, then with the exercises done."""
+    On the Python of the tests: .github/workflows runs them on each of the workshop's Pythons.
+    """
     folder = tmp_path_factory.mktemp("room")
     locked = (HOME / "constraints.txt").read_text(encoding="utf-8")
     (folder / "constraints.txt").write_text(re.sub(r"(?m)^numpy==.*\n", "", locked), encoding="utf-8")
-    subprocess.run([request.param(), "-m", "venv", folder / "venv"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     subprocess.run([python, "-m", "pip", "install", "--quiet", "-c", folder / "constraints.txt", *MACHINES_OWN],
-                   check=True)
+                   check=True, env=os.environ | COMPILED_LATER)
     before = versions(python)
     as_stored = run(python, NOTEBOOK, folder / "first", allow_errors=True)
     installed = versions(python)

@@ -20,8 +20,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="ends processes as POSIX
 
 MAPPED = "solutions/pipeline_prefect_parallel.py"
 GUIDE = (HOME / "docs" / "scaling.md").read_text(encoding="utf-8")
-PATIENCE = 60   # seconds, for anything that is short on an idle machine
-TOLD_AFTER = 90  # seconds, at most, until a lost scheduler is told: Dask itself tries again for 30
+PATIENCE = 180    # seconds, for what takes a few on an idle machine
 
 
 class Cluster:
@@ -130,14 +129,14 @@ def test_workers_elsewhere_leave_the_same_bytes(cluster, slides, plain, run, tmp
 def test_a_killed_worker_costs_a_recomputation(cluster, started, plain, tmp_path):
     cluster.kill("one")
     assert len(list((tmp_path / "output").glob("*_qc.json"))) < 60, "too late to be in the middle"
-    assert started.wait(PATIENCE * 3) == 0, (tmp_path / "complained").read_text()
+    assert started.wait(PATIENCE) == 0, (tmp_path / "complained").read_text()
     assert files(tmp_path / "output") == files(plain)
     assert "Traceback" not in (tmp_path / "said").read_text() + (tmp_path / "complained").read_text()
 
 
 def test_a_lost_scheduler_is_one_line(cluster, started, tmp_path):
     cluster.kill("scheduler")
-    assert started.wait(TOLD_AFTER) == 1
+    assert started.wait(PATIENCE) == 1  # Dask itself tries again for 30 s
     complained, said = (tmp_path / "complained").read_text(), (tmp_path / "said").read_text()
     assert len(complained.splitlines()) == 1 and cluster.address in complained and "broke off" in complained
     assert "Traceback" not in said, said[-5000:]

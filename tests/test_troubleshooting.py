@@ -56,10 +56,15 @@ def way(number: int, beginning: str) -> list[str]:
 
 
 def run(*command: object, cwd: Path, **more: str) -> subprocess.CompletedProcess:
-    """A command with the Python of the tests, and a home of its own; what it says stands in `stdout`."""
+    """A command with the Python of the tests, and a home of its own."""
     program = {"python": sys.executable, "prefect": Path(sys.executable).parent / "prefect"}[command[0]]
     return subprocess.run([str(word) for word in (program, *command[1:])], cwd=cwd, env=environment(cwd) | more,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=300)
+
+
+def printed(done: subprocess.CompletedProcess) -> str:
+    """Both streams, one after the other: how they mix depends on buffers."""
+    return done.stdout + done.stderr
 
 
 @contextmanager
@@ -145,7 +150,7 @@ def test_3_no_server_answers(tmp_path, small_slides):
               run("python", "-c", hurried, cwd=tmp_path, **there),
               run("prefect", "server", "start", cwd=tmp_path, PATH=str(tmp_path), **there)]
     assert all(done.returncode for done in failed)
-    assert_said(3, *(done.stdout.replace(port, "4200") for done in failed))
+    assert_said(3, *(printed(done).replace(port, "4200") for done in failed))
     assert way(3, "python") == ["python", "-m", "workshop_server"]  # what RunningServer starts
     with started(RunningServer(tmp_path)) as server:
         assert server.prefect("get", "projects").returncode == 0
@@ -162,14 +167,14 @@ def test_4_a_key_or_the_project_is_missing(server, tmp_path, small_slides):
         register = ["python", "-c", "import prefect; prefect.Flow('f').register('Image QC', build=False)"]
         failed = [run(*script, **fresh | {"PREFECT__CLOUD__API": f"http://localhost:{free_port()}"}),
                   run("prefect", "create", "project", "Image QC", **fresh), run(*register, **fresh)]
-        log_in = " ".join(way(4, "prefect auth login")).replace("KEY", re.search(r"workshop_\S+", made.stdout)[0])
+        log_in = " ".join(way(4, "prefect auth login")).replace("KEY", made.stdout.strip())
         for command in log_in.split(), ["prefect", "get", "projects"], way(4, "prefect backend"):
-            assert (done := run(*command, **fresh)).returncode == 0, done.stdout
+            assert (done := run(*command, **fresh)).returncode == 0, printed(done)
         failed += [run(*command, **fresh) for command in (script, register)]
         assert all(done.returncode for done in failed)
-        assert_said(4, *(done.stdout for done in failed))
+        assert_said(4, *(printed(done) for done in failed))
         for command in way(4, "prefect create project"), register:
-            assert (done := run(*command, **fresh)).returncode == 0, done.stdout
+            assert (done := run(*command, **fresh)).returncode == 0, printed(done)
 
 
 KILLED = """
@@ -209,7 +214,7 @@ def test_6_a_file_is_no_slide_or_says_too_little(tmp_path):
     check = ["python", HOME / "pipeline.py", "--folder", tmp_path, "--output", tmp_path / "out"]
     done = run(*check, cwd=tmp_path)
     assert {row["status"] for row in table(tmp_path / "out").values()} == {"failed"}
-    assert_said(6, done.stdout, raised(lambda: openslide.OpenSlide(page)), raised(lambda: Image.open(big)))
+    assert_said(6, printed(done), raised(lambda: openslide.OpenSlide(page)), raised(lambda: Image.open(big)))
     with openslide.OpenSlide(bare) as slide, openslide.OpenSlide(big) as picture:
         assert raised(lambda: slide.properties["openslide.objective-power"]) == "KeyError: "
         assert picture.read_region((9000, 9000), 0, (2, 2)).getpixel((0, 0)) == (240, 240, 240, 255)
@@ -271,10 +276,10 @@ def test_9_processes_that_start_processes(tmp_path):
             "one = {'n_workers': 1, 'threads_per_worker': 1, 'dashboard_address': None}\n"
             "flow = Flow('f', tasks=[Task()], executor=DaskExecutor(cluster_kwargs=one))\n")
     script.write_text(f"{made}flow.run()\n", encoding="utf-8")
-    assert_said(9, run("python", script, cwd=tmp_path).stdout)
+    assert_said(9, printed(run("python", script, cwd=tmp_path)))
     script.write_text(made + block(9, "python"), encoding="utf-8")
     done = run("python", script, cwd=tmp_path)
-    assert "Flow run SUCCESS" in done.stdout and "Error" not in done.stdout and done.returncode == 0
+    assert "Flow run SUCCESS" in done.stdout and "Error" not in printed(done) and done.returncode == 0
 
 
 def test_10_packages_do_not_fit(tmp_path, small_slides):
@@ -284,8 +289,8 @@ def test_10_packages_do_not_fit(tmp_path, small_slides):
     for version, status in ("marshmallow>=4", 1), (way(10, "python -m pip install .marsh")[-1], 0):
         assert run(*install, version, cwd=tmp_path).returncode == 0
         said.append(run(*check, cwd=tmp_path, PYTHONPATH=str(tmp_path / "new")))
-        assert said[-1].returncode == status and ("ready" in said[-1].stdout) == (status == 0), said[-1].stdout
-    assert_said(10, said[0].stdout)
+        assert said[-1].returncode == status and ("ready" in said[-1].stdout) == (status == 0), printed(said[-1])
+    assert_said(10, printed(said[0]))
     libraries = [path.read_bytes() for path in Path(cv2.__file__).parent.rglob("*.so")]
     assert libraries and not any(b"libGL.so" in library for library in libraries)
     assert "not provoked" in SECTIONS[10] and LIBGL in block(10, "text")
