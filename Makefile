@@ -18,6 +18,15 @@ endif
 PY := .venv/$(BIN)/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
 
+# To pip an index that does not answer is a conflict between packages. Other failures keep pip's words.
+define install
+	@$(PY) $(PIP_INSTALL) -r $(1) 2>.venv/pip.txt || { \
+		if grep -q "connection broken by" .venv/pip.txt && grep -Eq "ResolutionImpossible|No matching dist" .venv/pip.txt \
+			|| grep -Eq "Max retries exceeded|Read timed out" .venv/pip.txt; \
+		then echo "The package index is out of reach: connect to the network, and run it again." >&2; \
+		else cat .venv/pip.txt >&2; fi; exit 1; }
+endef
+
 .PHONY: run test lint pictures lock clean can-make-a-venv another-python
 
 run: .venv/ready
@@ -49,13 +58,13 @@ endif
 		$(PYTHON) -m venv --clear .venv && echo "$(PYTHON)" >.venv/made-with; fi
 	@rm -f $@
 	@echo "Installing the workshop's packages into .venv: 220 MB to fetch, 900 MB on disk, one to five minutes."
-	@$(PY) $(PIP_INSTALL) -r requirements.txt
+	$(call install,requirements.txt)
 	@echo ready >$@
 
 .venv/ready-to-test: .venv/ready tests/requirements.txt
 	@rm -f .venv/ready
 	@echo "Installing the test tools into .venv: 90 MB to fetch, 300 MB on disk, a minute or two."
-	@$(PY) $(PIP_INSTALL) -r tests/requirements.txt
+	$(call install,tests/requirements.txt)
 	@echo ready >.venv/ready
 	@echo ready >$@
 
