@@ -1,6 +1,7 @@
 """What the tests share: real and small generated slides, and scripts run as a user runs them."""
 
 import csv
+import importlib
 import os
 import shutil
 import signal
@@ -99,6 +100,22 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         return subprocess.run([sys.executable, HOME / script, *map(str, arguments)], capture_output=True, text=True,
                               encoding="utf-8", cwd=tmp_path, env=environment(tmp_path), timeout=600, **options)
     return run_script
+
+
+@pytest.fixture
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+             capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess]:
+    """Call a script's `main` in this process, for mistakes that end it at once: most of their time is imports."""
+    def call(script: str, *arguments: object) -> subprocess.CompletedProcess:
+        words = [*map(str, arguments)]
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [str(HOME / script), *words])
+        main = importlib.import_module(script.removesuffix(".py").replace("/", ".")).main
+        capsys.readouterr()
+        status = main(words)
+        told = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, status, told.out, told.err)
+    return call
 
 
 @pytest.fixture(scope="session")
