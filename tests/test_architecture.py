@@ -1,4 +1,4 @@
-"""docs/architecture.md, taken at its word: who may import whom, and its worked changes, applied to a copy and run."""
+"""docs/architecture.md: which file may import which; and its worked changes, applied to a copy and run."""
 
 import ast
 import re
@@ -105,7 +105,7 @@ def apply(change: str, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with the step and the executor of the document, and three slides: one bears ink."""
+    """A copy of the repository with the document's step and executor, and three slides: one has pen marks."""
     folder = clone(tmp_path_factory.mktemp("changed") / "workshop")
     for change in CHANGES:
         apply(change, folder)

@@ -1,4 +1,4 @@
-"""Every row of the table of bad input: what a user gets for it, and that nobody ever gets a traceback."""
+"""Every kind of bad input: what a user gets for it, and never a traceback."""
 
 import contextlib
 import os
@@ -132,7 +132,7 @@ def test_workers_from_one(small_slides, run_here):
 
 @contextlib.contextmanager
 def mounted(folder: Path, options: str) -> Iterator[bool]:
-    """A file system of its own in memory, where that is allowed."""
+    """Mount a file system in memory there, if this user may."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     allowed = os.name != "nt" and os.geteuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0
@@ -144,7 +144,7 @@ def mounted(folder: Path, options: str) -> Iterator[bool]:
 
 
 def small_files_only() -> None:
-    """What a full disk is to those who may not mount one: files end at 4 kB."""
+    """Stands for a full disk where mounting is not allowed: files end at 4 kB."""
     import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
@@ -163,7 +163,7 @@ def test_full_disk(script, small_slides, run, tmp_path):
 
 
 def test_one_picture_that_cannot_be_written(small_slides, tmp_path):
-    """As where a drive is away for a moment: no reason to end the run."""
+    """A drive may be away for a moment. The run goes on."""
     (tmp_path / "small-1.svs_blurry.png" / "in the way").mkdir(parents=True)
     rows = [pipeline.check_slide(str(small_slides / f"small-{number}.svs"), "1.25x", 7, 0.05, 0.05, str(tmp_path))
             for number in (1, 3)]
@@ -197,7 +197,7 @@ def test_unwritable_output(script, small_slides, run, tmp_path):
 
 @pytest.fixture
 def long_run(real_slide, tmp_path):
-    """Start a script on a dozen slides at full magnification, and hand over once it checks them."""
+    """Start a script on twelve slides at full magnification; returns once the first is checked."""
     folder = tmp_path / "slides"
     folder.mkdir()
     for number in range(12):
@@ -244,7 +244,7 @@ def test_killed_half_way(script, long_run, run):
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()
-    assert not psutil.wait_procs(workers, timeout=GENEROUS)[1]  # nobody goes on unseen
+    assert not psutil.wait_procs(workers, timeout=GENEROUS)[1]  # no worker goes on
     left = [path.name for path in output.iterdir() if not path.name.startswith(".")]
     assert "results.csv" not in left and "report.html" not in left and len(left) < 12 * 4
     # The next run clears up and is as good as a first one.

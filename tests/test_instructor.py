@@ -1,8 +1,8 @@
-"""The commands of docs/instructor.md, run in their order in a copy of the repository; and the room at a small scale.
+"""The commands of docs/instructor.md, run in their order in a copy of the repository; and the load of a small room.
 
-What is put in their place: ports, addresses, folders, and the key for KEY. Three commands are shortened: of the
-packages a few are fetched and installed, compare.py compares one row, on the slides at hand, and two seats have keys.
-On a machine without curl, a download by Python stands for it.
+Ports, addresses, folders and KEY are replaced. Three commands are shortened: only a few packages are fetched and
+installed, compare.py compares one row on small slides, and two seats have keys. Where curl is missing, Python
+downloads instead.
 """
 
 import os
@@ -50,14 +50,14 @@ def free_port() -> str:
 
 
 def in_the_background(block: str, stem: str, port: str) -> str:
-    """A block whose last command has a terminal of its own, and $`stem` its id; it goes on once the port answers."""
+    """A block whose last command runs in the background, with its id in $`stem`; it ends once the port answers."""
     return f"{block.rstrip()} >../{stem}.txt 2>&1 &\n{stem}=$!\n" + (
         f"until (: </dev/tcp/127.0.0.1/{port}) 2>&-; do kill -0 ${stem} || cat ../{stem}.txt; sleep 0.1; done\n"
         if port else "")
 
 
 def arranged(copy: Path) -> str:
-    """All blocks as one script, each where a person would type it."""
+    """All blocks as one script."""
     own, own_pages, room, room_pages, handout = (free_port() for _ in range(5))
     slides = f"--generate 0 --dest '{copy / 'data'}'"  # the two of full size would take a minute
     script = ["trap 'kill $(jobs -p) 2>&-' EXIT",
@@ -108,7 +108,7 @@ def test_curl_is_the_real_one() -> None:
 
 
 def test_the_load_of_a_room_can_be_measured() -> None:
-    """Three attendees, at the pace of fast ones: every answer is as it was recorded."""
+    """Three fast attendees: every answer is as it was recorded."""
     done = subprocess.run(
         [sys.executable, HOME / "tests" / "server" / "room.py", "--attendees", "3", "--idle", "1", "--within", "1",
          "--session", "3"], capture_output=True, text=True, timeout=300)

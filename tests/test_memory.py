@@ -15,7 +15,7 @@ def test_64_slides_need_no_more_memory_than_8(script, peaks):
 
 
 def test_the_tables_of_a_slide_go_with_it(small_slides):
-    """A slide of full size lists some 100,000 tiles: none may wait for the garbage collector."""
+    """A full-size slide has some 100,000 tiles. Their tables must be freed at once, not by the garbage collector."""
     gc.collect()
     gc.disable()
     try:

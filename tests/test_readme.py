@@ -28,12 +28,12 @@ pytestmark = [pytest.mark.skipif(os.name == "nt", reason="these are the commands
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What somebody has who cloned the repository."""
+    """A fresh clone."""
     return clone(tmp_path_factory.mktemp("clone") / "workshop")
 
 
 def shell(copy: Path, commands: str, surroundings: dict[str, str] | None = None) -> str:
-    """What the commands say; what they leave running is ended with them."""
+    """What the commands print. Processes that they leave running are killed."""
     # The interpreter that runs the tests stands for the machine's own python3, and what pip has fetched is used again.
     # Packages are compiled as they are imported: most modules never are.
     path = f"{Path(sys.executable).resolve().parent}{os.pathsep}{os.environ['PATH']}"
@@ -59,7 +59,7 @@ def free_port() -> int:
 
 
 def in_the_background(commands: str, copy: Path) -> tuple[str, dict[str, str]]:
-    """The commands that have a terminal of their own, started in the background of one shell; and where they are.
+    """The commands, with servers and agents started in the background; and the addresses of the servers.
 
     Each server gets ports that are free and a database of its own, and listens on this machine alone.
     """
@@ -121,7 +121,7 @@ def test_the_command_that_needs(program, copy, said):
 
 
 def test_the_output_shown_is_the_real_one(copy, said):
-    """The table in the README is what the pipeline prints for the slides that everybody can have."""
+    """The README shows what the pipeline prints for these slides."""
     shown = next(output for output in OUTPUTS if "slide " in output)
     data = copy / "shown"
     data.mkdir()

@@ -1,4 +1,4 @@
-"""Beyond one machine: a scheduler and two workers, in folders of their own, sharing nothing but files and addresses."""
+"""Beyond one machine: a scheduler and two workers in separate folders share only files and addresses."""
 
 import os
 import re
@@ -86,7 +86,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def slides(small_slides, tmp_path_factory):
-    """Sixty slides, which are three under many names: long enough to be met in the middle."""
+    """Three slides under sixty names: enough for a test to interrupt the run in the middle."""
     folder = tmp_path_factory.mktemp("sixty")
     for number in range(60):
         os.link(small_slides / f"small-{number % 3 + 1}.svs", folder / f"slide-{number:02}.svs")
@@ -104,7 +104,7 @@ def plain(slides, tmp_path_factory):
 
 @pytest.fixture
 def started(cluster, slides, tmp_path) -> Iterator[Callable[[], tuple]]:
-    """The mapped flow on the cluster, met after its first result and long before its last."""
+    """The mapped flow on the cluster, after its first result."""
     output = tmp_path / "output"
     with (tmp_path / "said").open("wb") as said, (tmp_path / "complained").open("wb") as complained:
         process = subprocess.Popen([sys.executable, HOME / MAPPED, "--folder", slides, "--output", output,

@@ -1,4 +1,4 @@
-"""The flows against the plain pipeline: the same bytes, the same exit status, whatever executor ran the tasks."""
+"""The flows leave the same bytes as the plain pipeline, with the same exit status, on every executor."""
 
 import shutil
 import subprocess
@@ -72,7 +72,7 @@ def test_the_serial_flow_names_the_slide_too(solutions, slides, tmp_path):
 
 
 def test_a_read_error_that_passes_is_tried_again(solutions, small_slides, tmp_path, monkeypatch):
-    """A drive that is away for one read: the slide is checked all the same."""
+    """A drive may be away for one read: the slide is still checked."""
     from slideqc.slides import reading
     read, calls = reading.read_picture, []
 
@@ -132,7 +132,7 @@ def test_a_scheduler_that_is_not_there(address, small_slides, run_here):
 
 
 def test_a_scheduler_that_is_there(small_slides, run, tmp_path):
-    """A cluster that somebody else started, and that goes on afterwards."""
+    """A cluster that was started elsewhere keeps running."""
     from distributed import LocalCluster
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
         done = run(MAPPED, "--folder", small_slides, "--output", tmp_path / "output", "--executor", "distributed",

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: each failure is provoked, its words are read in what was said, its way out is taken.
+"""docs/troubleshooting.md: each failure is provoked, its message is compared with the page, its way out is taken.
 
 Not provoked: libGL, which a machine may have (our OpenCV never asks for it); docker-compose is kept out of the PATH.
 """
@@ -189,11 +189,11 @@ def greedy():
 def test_5_a_run_falls_silent(server):
     again = block(5, "python").replace("pipeline.load_image", "greedy")
     runs = [submit(server, name, f"{KILLED}\n{how}\nwith Flow('{name}') as flow:\n    load_image()")
-            for name, how in (("killed", "load_image = task(greedy)"), ("mended", again))]
-    failed, mended = (ended(server, run_id) for run_id in runs)
+            for name, how in (("killed", "load_image = task(greedy)"), ("retried", again))]
+    failed, retried = (ended(server, run_id) for run_id in runs)
     assert_said(5, failed["state_message"], *(each["state_message"] for each in failed["task_runs"]))
-    assert [failed["state"], mended["state"]] == ["Failed", "Success"]
-    assert [each["run_count"] for each in mended["task_runs"]] == [2]
+    assert [failed["state"], retried["state"]] == ["Failed", "Success"]
+    assert [each["run_count"] for each in retried["task_runs"]] == [2]
 
 
 def raised(call: Callable[[], object]) -> str:
@@ -244,7 +244,7 @@ def test_7_a_task_is_taken_for_its_result():
         with case(size(files), 3):
             return size(files)
 
-    made = [outcome(mended)[1] for mended in (size.map, task(lambda files: size.run(files)), size)]
+    made = [outcome(right)[1] for right in (size.map, task(lambda files: size.run(files)), size)]
     assert made == [[5, 5], 2, 2]
     assert outcome(asked)[0].is_successful() and outcome(asked)[1] is None
 

@@ -1,4 +1,4 @@
-"""slideqc/workers.py: when a worker dies, at any moment, only the call that it was busy with is lost."""
+"""slideqc/workers.py: a worker may die at any moment, and only the call that it was working on is lost."""
 
 import multiprocessing
 import os
@@ -31,7 +31,7 @@ class Killed(NamedTuple):
 
 
 class DiesOnTheWay:
-    """A result whose worker is killed while it sends it, half-way."""
+    """A result whose worker is killed while it sends the result."""
 
     def __reduce__(self):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -81,7 +81,7 @@ def start(count: int, function: Callable = work) -> Workers:
 
 
 @pytest.fixture(autouse=True)
-def nobody_left():
+def no_process_left():
     yield
     assert not multiprocessing.active_children()
 
@@ -144,7 +144,7 @@ def test_errors_of_the_function_arrive():
 
 
 def test_items_are_taken_as_they_are_needed():
-    """Ten thousand slides do not wait in a pool, and what is done is handed over before the rest is."""
+    """Items are not collected first, and each result is returned as soon as it is there."""
     taken = []
     with start(2) as workers:
         calls = workers.each(taken.append(item) or item for item in range(50))
