@@ -27,14 +27,15 @@ REAL = "CMU-1-Small-Region.svs"
 # Files of tests that take minutes begin first, or the last of them would end long after all others.
 SLOW = ("test_readme.py", "test_compare.py", "test_notebook.py", "test_check.py", "test_instructor.py",
         "test_solutions.py", "test_memory.py", "test_troubleshooting.py", "test_check_server.py", "test_hooks.py",
-        "test_ui.py", "test_cloud.py", "test_durability.py", "test_scaling.py", "test_generate.py", "test_get_data.py")
+        "test_ui.py", "test_cloud.py", "test_durability.py", "test_scaling.py", "test_bad_input.py", "test_generate.py",
+        "test_get_data.py")
 
 # The tests of a file run in one worker, which makes what they share once. Those of these files share little or nothing,
 # and each goes to the worker that is free.
-SPREAD = ("test_bad_input.py", "test_check.py", "test_check_server.py", "test_check_setup.py", "test_command_line.py",
-          "test_comparing.py", "test_durability.py", "test_instructor.py", "test_memory.py", "test_operations.py",
-          "test_runners.py", "test_scale.py", "test_scaling.py", "test_schedules.py", "test_services.py",
-          "test_solutions.py", "test_troubleshooting.py", "test_workers.py")
+SPREAD = ("test_check.py", "test_check_server.py", "test_check_setup.py", "test_command_line.py", "test_comparing.py",
+          "test_durability.py", "test_instructor.py", "test_memory.py", "test_operations.py", "test_runners.py",
+          "test_scale.py", "test_schedules.py", "test_services.py", "test_solutions.py", "test_troubleshooting.py",
+          "test_workers.py")
 
 # How to start a process that is sent Ctrl-C: in a group of its own, and hearing it, also where the tests run in the
 # background and were told to ignore it.
