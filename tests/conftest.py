@@ -25,10 +25,11 @@ HOME = Path(__file__).resolve().parent.parent
 REAL = "CMU-1-Small-Region.svs"
 
 # Files of tests that take minutes begin first, or the last of them would end long after all others.
-SLOW = ("test_readme.py", "test_compare.py", "test_notebook.py", "test_instructor.py", "test_check_server_mistakes.py",
-        "test_check_mistakes.py", "test_check_server.py", "test_check.py", "test_compare_faults.py", "test_solutions.py",
-        "test_memory.py", "test_troubleshooting.py", "test_hooks.py", "test_ui.py", "test_cloud.py",
-        "test_durability.py", "test_scaling.py", "test_bad_input.py", "test_generate.py", "test_get_data.py")
+SLOW = ("test_readme.py", "test_compare.py", "test_notebook.py", "test_instructor.py",
+        "test_check_server_mistakes.py", "test_check_mistakes.py", "test_check_server.py", "test_check.py",
+        "test_compare_faults.py", "test_solutions.py", "test_memory.py", "test_troubleshooting.py", "test_hooks.py",
+        "test_ui.py", "test_cloud.py", "test_durability.py", "test_scaling.py", "test_bad_input.py",
+        "test_generate.py", "test_get_data.py")
 
 # The tests of a file run in one worker, which makes once what they share. Those of these files share little or nothing:
 # each goes to the first worker that is free.

@@ -39,7 +39,7 @@ def test_the_plain_pipeline_fails_every_step(check: Check, step: int):
 MAIN = """
 if __name__ == "__main__":
     options = flags.parser(__doc__).parse_args()
-    run = Run(options)
+    run = Run.begin(options)
     flow = define_flow()
     given = {"output": str(options.output)} if "output" in {task.name for task in flow.parameters()} else {}
     flow.run(file_names=run.slides, **given, **flags.parameters(options))

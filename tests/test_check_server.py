@@ -32,7 +32,7 @@ def main():
     servers.check(options.project)
     flow = define_flow()
     flow.run_config = LocalRun(working_dir=str(flags.HOME))
-    run = Run(options)
+    run = Run.begin(options)
     client = Client()
     flow_id = flow.register(project_name=options.project)
     flow_runs = []
@@ -106,7 +106,7 @@ flow.run_config = LocalRun(working_dir={str(tmp_path)!r}, env={{"PYTHONPATH": {s
 flow_id = flow.register(project_name="Image QC")
 if __name__ == "__main__":
     options = flags.parser("").parse_args()
-    run = Run(options)
+    run = Run.begin(options)
     client.create_flow_run(flow_id=flow_id, parameters={{
         "file_names": run.slides, "output": str(options.output), **flags.parameters(options)}})
 """, encoding="utf-8")

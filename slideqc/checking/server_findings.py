@@ -114,8 +114,7 @@ def _wrong_parameters(call: ScriptCall, run: dict) -> Finding | None:
     for name, path in [*((files, slide) for slide in _slides_of(call, run)), ("output", given.get("output"))]:
         if path is not None and not Path(path).is_absolute():
             return Finding(f"{which} {name}={path!r}, and the agent, which runs it, has another working folder",
-                           "an absolute path: run.slides holds such, and options.output is one as soon as "
-                           "Run(options) is made", "parameters")
+                           "absolute paths, as in run.slides and options.output", "parameters")
     for name, value in {**call.parameters, "output": str(call.output)}.items():
         if given.get(name) != value:
             found = f"{name}={call.shorten(repr(given[name]))}" if name in given else f"no {name}"

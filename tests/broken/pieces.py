@@ -63,7 +63,7 @@ def rescan(image: Task, percent_blurry: Task, blur_max: Task) -> Task:
 def main(flow: Flow, in_the_loop: Callable[[Flow, str, Namespace], None]) -> int:
     """The main() of pipeline.py, which does what the script has in its loop."""
     options = flags.parser(__doc__).parse_args()
-    run = Run(options)
+    run = Run.begin(options)
     for file_name in run.slides:
         in_the_loop(flow, file_name, options)
     return run.finish()
@@ -77,7 +77,7 @@ def given(options: Namespace) -> dict:
 def send(flow: Flow, ask: Callable[[Flow, list[str], Namespace], None]) -> int:
     """The main() of step 2, which asks the server for what the script asks for."""
     options = flags.parser(__doc__).parse_args()
-    run = Run(options)
+    run = Run.begin(options)
     flow.run_config = RUN_CONFIG
     ask(flow, run.slides, options)
     return 0

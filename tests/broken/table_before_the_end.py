@@ -12,7 +12,7 @@ from solutions.pipeline_prefect import define_flow
 
 def main():
     options = flags.parser(__doc__).parse_args()
-    run = Run(options)
+    run = Run.begin(options)
     flow = define_flow()
     flow.run_config = pieces.RUN_CONFIG
     flow.terminal_state_handler = None  # the solution's would make the table once more

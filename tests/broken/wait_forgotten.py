@@ -15,7 +15,7 @@ def main():
     parser = flags.parser(__doc__)
     flags.add_server(parser)
     options = parser.parse_args()
-    run = Run(options)
+    run = Run.begin(options)
     flow = define_flow()
     flow.run_config = pieces.RUN_CONFIG
     flow_id = flow.register(project_name=options.project)
