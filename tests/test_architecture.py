@@ -67,9 +67,13 @@ def test_imports_go_down():
         if not home:
             wrong.append(f"the table of {DOCUMENT} has no row for {name}")
             continue
-        wrong += [f"{name} imports {target}, which its row does not name"
-                  for target in filter(None, map(ours, imported(name))) if home_of(target) not in (home, *RULES[home])]
+        wrong += [f"{name} imports {target}, which its row does not reach"
+                  for target in filter(None, map(ours, imported(name))) if home_of(target) not in below(home)]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_table_has_no_circle():
+    assert not [who for who in RULES if who in set().union(*map(below, RULES[who]))]
 
 
 def test_prefect_stays_where_flows_are():

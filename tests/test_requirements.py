@@ -62,7 +62,7 @@ def test_what_is_named_is_pinned_and_has_a_reason(file):
 
 @pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="needs make, and .venv as on Linux and macOS")
 @pytest.mark.parametrize(("setting", "told"), [
-    ({"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}, "The package index is out of reach: connect to the network"),
+    ({"PIP_INDEX_URL": "http://127.0.0.1:9/"}, "The package index is out of reach: connect to the network"),
     ({"PIP_NO_INDEX": "1"}, "ResolutionImpossible"),
 ], ids=["no network", "another failure"])
 def test_set_up_that_fails(setting, told, tmp_path):
