@@ -1,6 +1,8 @@
 """check.py called in the process of the test, with slides and expected results that are made once for a test file.
 
 That saves a second for each check. What `python check.py` does as a whole process is tested with the solutions.
+
+Test files import this module and load it as a plugin, for which pytest has to be told: PYTEST_DONT_REWRITE.
 """
 
 import ast
@@ -60,7 +62,7 @@ def check(expected: ExpectedResults, tmp_path: Path, monkeypatch: pytest.MonkeyP
     yield run
     for number, handler in before.items():
         signal.signal(number, handler)
-    assert Path.cwd() == tmp_path and os.environ["HOME"] == str(tmp_path)
+    assert Path.cwd() == tmp_path and os.environ["HOME"] == str(tmp_path), "check.py has changed its process"
 
 
 def broken_scripts(with_server: bool) -> list[Path]:
@@ -76,9 +78,10 @@ def assert_mistake_is_told(check: Check, broken: Path) -> None:
     found = re.search("^not yet  found: +(.*)\n +expected: .+\n +hint: +.+ \\(step \\d, hint \\d+\\)\n\nnext: .+\n\\Z",
                       said(done), re.MULTILINE)
     assert done.returncode == 1 and found, said(done)
-    assert sentence in found[1]
-    assert "is not defined" not in found[1] or "What a script uses, it imports" in said(done)
-    assert not answers(step) & set(map(str.strip, said(done).splitlines()))
+    assert sentence in found[1], found[1]
+    assert "is not defined" not in found[1] or "What a script uses, it imports" in said(done), said(done)
+    given_away = answers(step) & set(map(str.strip, said(done).splitlines()))
+    assert not given_away, given_away
 
 
 def answers(step: str) -> set[str]:
@@ -92,7 +95,7 @@ def answers(step: str) -> set[str]:
 def status_or_hangs(process: ChildProcess, timeout: float | None = 0, status: Callable = ChildProcess.status,
                     ) -> int | None:
     """In place of ChildProcess.status: the time-out is over as soon as a script prints that it hangs."""
-    assert timeout in (0, 0.05, None, TIMEOUT)
+    assert timeout in (0, 0.05, None, TIMEOUT), timeout
     if timeout != TIMEOUT:
         return status(process, timeout)
     while (found := status(process, 0.05)) is None and HANGS not in process.output()[0]:

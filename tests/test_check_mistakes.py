@@ -33,7 +33,7 @@ def test_a_process_is_ended_after_its_time_out(tmp_path: Path):
 def test_a_pipeline_that_does_not_run_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(expected_results, "HOME", tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(HOME))
-    (tmp_path / "pipeline.py").write_text("def main(argv): return 1\n", encoding="utf-8")
+    (tmp_path / "pipeline.py").write_text("raise SystemExit(1)\n", encoding="utf-8")
     with expected_results.preparing(tmp_path) as wait_for_results, \
             pytest.raises(CommandError, match=r"pipeline\.py does not run as the plain pipeline any more"):
         wait_for_results()

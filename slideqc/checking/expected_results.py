@@ -1,10 +1,11 @@
 """The slides of a check, what pipeline.py makes of them, and how the files of another run differ from that.
 
-`python -m slideqc.checking.expected_results FOLDER` makes the slides in FOLDER/data and runs pipeline.py on them, while
-another process imports the attendee's script.
+`python -m slideqc.checking.expected_results FOLDER PIPELINE` makes the slides in FOLDER/data and runs the script
+PIPELINE on them, while another process imports the attendee's script.
 """
 
 import os
+import runpy
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def preparing(folder: Path) -> Iterator[Callable[[], ExpectedResults]]:
 
     The function that it gives waits for the results; it raises CommandError if pipeline.py does not check each slide.
     """
-    command = [sys.executable, "-m", __name__, folder]
+    command = [sys.executable, "-m", __name__, folder, HOME / "pipeline.py"]
     env = os.environ | check_folder.environment(folder, HOME)
     with ChildProcess(command, cwd=folder, env=env, log=folder / "prepare") as process:
 
@@ -81,8 +82,8 @@ def wait_for_slides(folder: Path) -> list[Path]:
     return [folder / "data" / name for name in SLIDES]
 
 
-def _prepare(folder: Path) -> int:
-    """Make the slides, and run pipeline.py on them; returns its exit status."""
+def _prepare(folder: Path, pipeline: str) -> None:
+    """Make the slides, and run the pipeline on them; this process ends with its exit status."""
     from slideqc.slides.generate import write_slide
     try:
         for number, (name, blurred) in enumerate(SLIDES.items(), 1):
@@ -90,10 +91,10 @@ def _prepare(folder: Path) -> int:
                         blurred=blurred)
     finally:  # after an error too, or the other process would wait for ever
         (folder / SLIDES_DONE).touch()
-    import pipeline
-    return pipeline.main(["--folder", str(folder / "data"), "--output", str(folder / "expected"),
-                          *check_folder.as_flags(PARAMETERS)])
+    sys.argv = [pipeline, "--folder", str(folder / "data"), "--output", str(folder / "expected"),
+                *check_folder.as_flags(PARAMETERS)]
+    runpy.run_path(pipeline, run_name="__main__")
 
 
 if __name__ == "__main__":
-    sys.exit(_prepare(Path(sys.argv[1])))
+    _prepare(Path(sys.argv[1]), sys.argv[2])
