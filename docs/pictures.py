@@ -24,7 +24,7 @@ from solutions import pipeline_prefect, pipeline_prefect_parallel  # noqa: E402
 
 
 def pipeline_overview(target: Path) -> None:
-    """A generated slide, partly out of focus, beside what the two steps of the pipeline leave of it."""
+    """A generated slide, partly out of focus, next to the pictures that the two steps of the pipeline leave."""
     with tempfile.TemporaryDirectory() as folder:
         slide = generate.write_slide(Path(folder) / "slide.svs", width=46000, height=32914, magnification=20, seed=4)
         image = pipeline.load_image(str(slide), "1.25x", folder)

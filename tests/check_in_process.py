@@ -32,7 +32,7 @@ TIMEOUT = 100  # seconds
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> ExpectedResults:
-    """What pipeline.py makes of the slides of a check; they lie beside its folder, in `data`."""
+    """The results of pipeline.py for the slides of a check, which are in `data` next to its folder."""
     with expected_results.preparing(tmp_path_factory.mktemp("expected")) as wait_for_results:
         return wait_for_results()
 

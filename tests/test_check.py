@@ -1,4 +1,4 @@
-"""check.py knows the right flows from the wrong ones, and gives no answer away."""
+"""check.py: right flows pass, hints do not give the answer away, a wrong command is told in one line."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ def test_a_solution_passes_its_step(run: Script, step: int, tmp_path: Path):
     assert f"ok       run {'by an agent' if STEPS[step].server else 'as a script'}, " in said(done)
     assert said(done).splitlines()[-1].startswith("next: ") and "solutions/pipeline_prefect_mapped" not in said(done)
     assert not list(tmp_path.iterdir())
-    own = {1: "my_flow_server.py", 4: "my_flow_mapped_server.py"}  # and nobody's file of step 2 is copied over
+    own = {1: "my_flow_server.py", 4: "my_flow_mapped_server.py"}  # so the file of step 2 is not overwritten
     assert step not in own or f" to {own[step]}, " in said(done)
 
 
@@ -107,7 +107,7 @@ def test_a_flow_made_in_a_copy_of_the_pipeline(run: Script, tmp_path: Path):
 
 def test_a_folder_of_the_script_s_own_stays(check: Check,
                                             tmp_path: Path):
-    """What a run left is moved aside, and that must not be a folder that the script has set."""
+    """The check renames the output folder of a run, and must not rename a folder that the script has set."""
     (tmp_path / "mine").mkdir()
     script = tmp_path / "my_flow.py"
     script.write_text("from slideqc import flags\nflags.DATA = flags.OUTPUT = flags.Path(__file__).parent / 'mine'\n"

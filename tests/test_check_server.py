@@ -1,4 +1,4 @@
-"""check.py 2 and 5: a server and an agent of its own, what it makes of a script there, and nothing left behind."""
+"""check.py 2 and 5: its own server and agent, what it finds in a script there, and that it leaves nothing behind."""
 
 import os
 import re

@@ -90,7 +90,7 @@ def test_a_broken_set_up_is_told_all_at_once(run: Script, small_slides: Path, tm
 
 
 def test_a_flow_that_does_not_serialise(run: Script, small_slides: Path, tmp_path: Path):
-    """What marshmallow 4 does: Prefect can be imported, and stumbles only when a flow is to be sent."""
+    """What marshmallow 4 does: Prefect can be imported, and fails only when a flow is serialised."""
     (tmp_path / "sitecustomize.py").write_text("import marshmallow.fields\ndel marshmallow.fields.Nested._deserialize\n"
                                                "def stop(*_, **__): raise AttributeError('no context')\n"
                                                "marshmallow.fields.Nested._serialize = stop\n")
@@ -109,7 +109,7 @@ def test_no_slides_and_a_taken_port(run: Script, tmp_path: Path):
             listener.bind(("127.0.0.1", 4200))
             listener.listen()
         except OSError:
-            pass  # somebody else has taken it, which serves as well
+            pass  # the port is taken already, which is as good
         done = run("check.py", "setup", "--folder", tmp_path / "nowhere")
     assert "port 4200" in lines(done, "note") and "port 4200" not in lines(done, "MISSING")
     assert done.returncode == 1 and lines(done, "MISSING").endswith("→ python get_data.py")

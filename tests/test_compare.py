@@ -130,7 +130,7 @@ def test_the_picture(whole):
 
 
 def test_rows_run_what_they_are_called():
-    """They leave the same files: by those, nobody would notice that another one was timed."""
+    """All rows leave the same files: those do not show that the wrong script was timed."""
     with_workers = set()
     for row in compare.ROWS:
         given = dict(pairwise(row.flags(workers=3, scheduler="tcp://here")))

@@ -71,7 +71,7 @@ def wrong_exit_status(call: ScriptCall, status: int) -> Finding | None:
 
 
 def read_traceback(call: ScriptCall, errors: str) -> tuple[str, str]:
-    """Where the script stopped, and the exception that nobody caught."""
+    """Where the script stopped, and the exception that ended it."""
     frames, _, rest = re.split(r"^(?=  File )", errors, flags=re.MULTILINE)[-1].partition("\n")
     exception = next((line for line in rest.splitlines() if line and not line.startswith(" ")), frames.strip())
     lines = re.findall(rf'^  File ".*[/\\]{re.escape(call.script.name)}", line (\d+)', errors, re.MULTILINE)

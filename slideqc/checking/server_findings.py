@@ -166,7 +166,7 @@ def failed_runs(seen: dict) -> Finding | None:
         for message in [run["state_message"], *(text for _, text in failures)]:
             if name := re.search(r"No module named [\\'\"]*([\w.]+)", message):
                 return Finding(f"the flow run {run['name']} failed, since the process that the agent started finds no "
-                               f"module {name[1]}: it looks beside the agent, and not beside your script",
+                               f"module {name[1]}: it searches the folder of the agent, and not that of your script",
                                "a flow that says where its modules are, wherever the agent was started", "module")
         for task, message in failures:
             kind, _, text = message.partition("task: ")[2].partition("(")
