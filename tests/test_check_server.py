@@ -21,6 +21,8 @@ from slideqc.checking.script_call import ScriptCall
 from slideqc.checking.steps import TASKS
 from slideqc.own_server import OwnServer
 
+pytest_plugins = ["check_in_process"]  # fixtures
+
 Script = Callable[..., subprocess.CompletedProcess]
 
 ENDED_BADLY = {"name": "one", "state": "Failed", "state_message": "Some reference tasks failed.", "task_runs": []}
@@ -222,8 +224,6 @@ import sys, time
 import pieces
 from prefect import Client, task
 import solutions.pipeline_prefect as right
-
-pytest_plugins = ["check_in_process"]  # fixtures
 
 @task
 def load_image(file_name, image_work_size, output):
