@@ -197,7 +197,11 @@ def test_left_early_and_interrupted_while_it_waits_for_stuck_workers(tmp_path, m
         join(process, timeout)
 
     monkeypatch.setattr(multiprocessing.Process, "join", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored where tests run in background
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), start(3, stuck) as workers:
-        list(workers.each(then_fails([tmp_path / "0", tmp_path / "1"])))
+    try:
+        with pytest.raises(KeyboardInterrupt), start(3, stuck) as workers:
+            list(workers.each(then_fails([tmp_path / "0", tmp_path / "1"])))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < GENEROUS
