@@ -35,7 +35,7 @@ run: .venv/ready
 	$(PY) pipeline.py
 
 test: .venv/ready-to-test
-	$(PY) -m pytest -n 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 pictures: .venv/ready
 	$(PY) docs/pictures.py
