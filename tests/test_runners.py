@@ -79,7 +79,7 @@ def test_settings_are_copied_once_at_most_and_not_three_times(monkeypatch, execu
 def test_a_runner_that_was_asked_for_stays(tmp_path):
     """As under an agent, which names the one that talks to the server."""
     cloud = "prefect.engine.cloud.CloudFlowRunner"
-    program = ("import prefect; from slideqc import flows; "
+    program = ("import prefect; from slideqc.orchestration import flows; "
                "print(prefect.engine.get_default_flow_runner_class().__module__)")
     said = [subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, check=True,
                            env=environment(tmp_path) | wish).stdout.split()[-1]
@@ -174,7 +174,7 @@ def test_runs_on_one_cluster_go_in_turn(monkeypatch):
 def test_threads_look_for_no_cluster(runner, imported, tmp_path):
     """Dask's search for one takes longer than a dozen tasks. With another runner that was asked for, it takes place."""
     program = ("import sys; from prefect import Flow, Task; from prefect.executors import LocalDaskExecutor\n"
-               "from slideqc import runners; runners.use()\n"
+               "from slideqc.orchestration import runners; runners.use()\n"
                "flow = Flow('f', tasks=[Task()], executor=LocalDaskExecutor(scheduler='threads', num_workers=2))\n"
                "assert flow.run().is_successful(); print('distributed' in sys.modules)")
     said = subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, check=True,

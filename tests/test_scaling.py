@@ -150,7 +150,7 @@ def test_a_lost_scheduler_is_one_line(cluster, started, tmp_path):
 def test_the_run_says_whether_results_are_stored_and_not_the_worker(cluster, tmp_path):
     """Prefect's setting for it is one of the script's, which the workers were not started with."""
     program = f"""import sys; from prefect import Flow, task; from prefect.engine.results import LocalResult
-from prefect.executors import DaskExecutor; sys.path.insert(0, {str(HOME)!r}); from slideqc import runners
+from prefect.executors import DaskExecutor; sys.path.insert(0, {str(HOME)!r}); from slideqc.orchestration import runners
 runners.use()
 @task(result=LocalResult(dir={str(tmp_path / "stored")!r}, location="answer"))
 def answer():
