@@ -125,7 +125,7 @@ def test_the_command_that_needs(program, copy, said):
     if program == "dot":
         assert (copy / "output" / "flow.png").read_bytes().startswith(b"\x89PNG")
     else:
-        assert "slides there now: " in said
+        assert "number of slides there: " in said
 
 
 def test_the_output_shown_is_the_real_one(said):
