@@ -1,4 +1,4 @@
-"""Each query gets its own document, even if a query of the same shape has been validated before."""
+"""A query's document is that of the query, whichever queries of its shape came before."""
 
 import threading
 
@@ -14,7 +14,8 @@ ONE, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-55
 
 
 def same_after(known: query_cache.QueryCache, query: str) -> bool:
-    return print_ast(known.document(query, Limits(), {})) == print_ast(parse(query))
+    with known.use(query, Limits(), {}) as document:
+        return print_ast(document) == print_ast(parse(query))
 
 
 @pytest.mark.parametrize("shape", [
@@ -34,6 +35,15 @@ def test_literals_are_those_of_the_query(shape: str) -> None:
         assert same_after(known, query), query
 
 
+def test_two_that_use_one_shape_at_once() -> None:
+    known = query_cache.QueryCache(schema.SCHEMA)
+    query = 'query {{ project(where: {{name: {{_eq: "{}"}}}}) {{ id }} }}'.format
+    assert same_after(known, query("first"))  # which makes the shape known
+    for _ in range(2):
+        with known.use(query("a"), Limits(), {}) as a, known.use(query("b"), Limits(), {}) as b:
+            assert '"a"' in print_ast(a) and '"b"' in print_ast(b)
+
+
 def test_queries_of_one_shape_are_validated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     known, validated = query_cache.QueryCache(schema.SCHEMA), []
 
@@ -46,8 +56,9 @@ def test_queries_of_one_shape_are_validated_once(monkeypatch: pytest.MonkeyPatch
         assert same_after(known, f'{{ project(where: {{name: {{_eq: "{name}"}}}}, limit: {number}) {{ id }} }}')
     assert len(validated) == 1
     for number in (1, 2):
-        with pytest.raises(query_cache.InvalidQueryError, match="nothing"):
-            known.document(f"{{ project(limit: {number}) {{ nothing }} }}", Limits(), {})
+        query = f"{{ project(limit: {number}) {{ nothing }} }}"
+        with pytest.raises(query_cache.InvalidQueryError, match="nothing"), known.use(query, Limits(), {}):
+            pass
     assert len(validated) == 3  # what is not valid is not kept
 
 
@@ -73,18 +84,18 @@ def test_what_does_not_parse_is_said_of_the_query_itself() -> None:
     query = "query {{ project(limit: {}) {{ id }} }}".format
     assert same_after(known, query(5))
     for number in ("05", "5.", "5a"):  # the first of them has the shape of a good one
-        with pytest.raises(query_cache.InvalidQueryError):
-            known.document(query(number), Limits(), {})
+        with pytest.raises(query_cache.InvalidQueryError), known.use(query(number), Limits(), {}):
+            pass
     assert same_after(known, query(6))
 
 
 def test_what_is_kept_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query_cache, "MOST_SHAPES", 10)
+    monkeypatch.setattr(query_cache, "MOST", 1000)
     known = query_cache.QueryCache(schema.SCHEMA)
     for number in range(100):
         assert same_after(known, f"query {{ a{number}: project(limit: {number}) {{ id }} }}")
-        assert len(known._valid) <= 10
+        assert sum(map(len, known._shapes)) <= 1000
     long = "{ project { id } }" + " " * query_cache.LONGEST_SHAPE
-    assert same_after(known, long) and long not in known._valid
-    with pytest.raises(RequestError):
-        known.document("#" * (query_cache.LONGEST + 1), Limits(), {})
+    assert same_after(known, long) and long not in known._shapes
+    with pytest.raises(RequestError), known.use("#" * (query_cache.LONGEST + 1), Limits(), {}):
+        pass

@@ -64,13 +64,13 @@ def execute(caller: Caller, query: str, variables: dict | None) -> dict:
     OperationalError if the database cannot be reached.
     """
     try:
-        document = _QUERIES.document(query, caller.server.settings.limits, variables or {})
-        result = execute_sync(SCHEMA, document, context_value=caller, variable_values=variables,
-                              executor_class=table_fields.Executor)
-        answer: dict = {"data": result.data}
-        if result.errors:
-            answer["errors"] = [_told(error) for error in result.errors]
-        return answer
+        with _QUERIES.use(query, caller.server.settings.limits, variables or {}) as document:
+            result = execute_sync(SCHEMA, document, context_value=caller, variable_values=variables,
+                                  executor_class=table_fields.Executor)
+            answer: dict = {"data": result.data}
+            if result.errors:
+                answer["errors"] = [_told(error) for error in result.errors]
+            return answer
     except RequestError as error:
         return failure(error)
 
