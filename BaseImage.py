@@ -11,7 +11,7 @@ threads, processes and machines. Each of them opens the slide file again when it
 exchange files in the `output` folder, named after the slide.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,18 @@ class BaseImage:
 
         Parts that were not scanned have the background colour. Raises SlideError if the pixels cannot be read.
         """
-        return reading.read_picture(self.path, self.facts, self.plan(image_work_size))
+        return reading.read_picture(self.path, self.facts, self.plan(image_work_size)).rgb
+
+    def scanned(self, image_work_size: str) -> np.ndarray | None:
+        """Where the scanner has been, uint8 (height, width), 255 there and 0 elsewhere; None: everywhere."""
+        return reading.read_picture(self.path, self.facts, self.plan(image_work_size)).scanned
+
+    def windows(self, work_size: str, margin: int, wanted: np.ndarray | None = None) -> Iterator[reading.Window]:
+        """The slide at a working size, in windows with a margin; only those that show something of the mask `wanted`.
+
+        See `slideqc/slides/windows.py`.
+        """
+        return reading.read_windows(self.path, self.facts, self.plan(work_size), margin, wanted)
 
     def save(self, kind: str, picture: np.ndarray, small: Iterable[np.ndarray] = ()) -> None:
         """Write a picture, uint8, RGB (height, width, 3) or gray (height, width), to `<output>/<slide>_<kind>`.

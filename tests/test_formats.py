@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 import openslide
 import pytest
-import tifffile
 from PIL import Image
 from skimage.data import immunohistochemistry
 
@@ -25,7 +24,7 @@ import formats
 import pipeline
 from BaseImage import BaseImage
 from slideqc.errors import SlideError
-from slideqc.slides import reading
+from slideqc.slides import levels, reading, tiles
 
 LEVELS = (1, 4, 16)
 FILL = (240, 241, 243)  # no scanner's default, so that a test sees where it comes from
@@ -193,27 +192,16 @@ def test_fractions_are_close_to_area_means(size: str, slide_of: Callable[..., Pa
     assert mean_difference(rgb, cv2.resize(reference(path, 0), rgb.shape[1::-1], interpolation=cv2.INTER_AREA)) < 2.5
 
 
-def test_bands_give_the_pixels_of_the_whole(picture: np.ndarray, tmp_path: Path,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    """A level that does not fit in memory is reduced a band of rows at a time, on either way of reading."""
-    for kind in (FORMATS[0], FORMATS[5]):
-        image = BaseImage(kind.write(tmp_path / f"{kind.write.__name__}.svs", picture))
-        whole = image.picture("1/2")
-        touch(image.path)
-        with monkeypatch.context() as patch:
-            patch.setattr(reading, "BAND_BYTES", 1)
-            assert farthest(image.picture("1/2"), whole) == 0
-
-
-def test_bands_of_a_lower_level_differ_little(picture: np.ndarray, tmp_path: Path,
-                                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_of_a_lower_level_differ_little(picture: np.ndarray, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
     """The level's downsample is 4.0123, and OpenSlide, which takes corners in full-size pixels, interpolates."""
     tall = np.ascontiguousarray(np.vstack([picture, picture[::-1]])[:2607, 600:1203])
     image = BaseImage(formats.aperio_j2k_33005(tmp_path / "tall.svs", tall, (1, 4)))
     whole = image.picture("1/8")
     assert image.plan("1/8").level == 1
     touch(image.path)
-    monkeypatch.setattr(reading, "BAND_BYTES", 1)
+    monkeypatch.setattr(tiles, "WHOLE", 1)
+    monkeypatch.setattr(tiles, "PIECE", 1)
     apart = np.abs(image.picture("1/8").astype(int) - whole)
     assert apart.max() <= 6 and apart.mean() < 0.25
 
@@ -270,8 +258,8 @@ def test_pyramids_do_not_change_answers(write: Callable[..., Path], ending: str,
                                         tolerance: float, picture: np.ndarray, tmp_path: Path) -> None:
     source = part_out_of_focus(picture)
     pictures, answers = [], []
-    for levels in ((1,), (1, 4, 16), (1, 4, 16, 32)):
-        path = write(tmp_path / f"levels-{len(levels)}.{ending}", source, levels, **options)
+    for pyramid in ((1,), (1, 4, 16), (1, 4, 16, 32)):
+        path = write(tmp_path / f"levels-{len(pyramid)}.{ending}", source, pyramid, **options)
         pictures.append(BaseImage(path).picture("1/16"))
         row = pipeline.check_slide(str(path), "1.25x", 7, 0.05, 0.05, tmp_path)
         answers.append(row["percent_blurry"])
@@ -414,8 +402,7 @@ def test_threads_share_the_pictures_that_they_keep(slide_of: Callable[..., Path]
 def test_the_fast_way_is_taken(slide_of: Callable[..., Path]) -> None:
     """Else the comparison with OpenSlide would compare it with itself."""
     for kind in FORMATS:
-        if kind.vendor in reading.TIFF_VENDORS:
-            path = slide_of(kind)
-            with tifffile.TiffFile(path) as tiff:
-                page = reading._jpeg_page(tiff, BaseImage(path).facts.level_dimensions[0])
-            assert (page is not None) == (kind.name in FAST), kind.name
+        if kind.vendor in levels.TIFF_VENDORS:
+            facts = BaseImage(path := slide_of(kind)).facts
+            with tiles.opened(path, facts.vendor, 0, facts.level_dimensions[0], facts.background) as opened:
+                assert isinstance(opened, tiles._OfTiff) == (kind.name in FAST), kind.name

@@ -6,7 +6,8 @@ with tifffile and simplejpeg instead: the same pixels, three to ten times sooner
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from threading import local
 from typing import NamedTuple
@@ -15,33 +16,13 @@ from weakref import WeakValueDictionary
 import cv2
 import numpy as np
 import openslide
-import simplejpeg
-import tifffile
-from PIL import Image
 
 from slideqc.errors import SlideError
+from slideqc.slides import levels, tiff, tiles
+from slideqc.slides.cells import Cells
 from slideqc.slides.magnification import Plan
-
-BAND_BYTES = 64 << 20   # pixels in memory while a larger level is reduced
-TIFF_VENDORS = {"aperio", "generic-tiff"}
-RowReader = Callable[[int, int], np.ndarray]
-
-
-class _Last(local):
-    """What this thread read last."""
-
-    most = 1  # pictures
-
-    def __init__(self) -> None:
-        self.pictures: deque[np.ndarray] = deque()
-
-    def make_room(self, coming: int) -> None:
-        while len(self.pictures) + coming > self.most:
-            self.pictures.popleft()
-
-
-_last = _Last()
-_kept = WeakValueDictionary()     # what any thread read last, by slide, plan and the file's stamp
+from slideqc.slides.tiles import Pixels
+from slideqc.slides.windows import Window, windows
 
 # One slide stays on one core: the parallel variants of the pipeline scale by slides.
 cv2.setNumThreads(1)
@@ -56,6 +37,7 @@ class Facts(NamedTuple):
     background: tuple[int, int, int]
     level_dimensions: list[tuple[int, int]]
     level_downsamples: list[float]
+    level_numbers: list[int]  # in OpenSlide, which lists more pictures as levels
 
 
 @contextlib.contextmanager
@@ -63,6 +45,8 @@ def in_words(path: Path) -> Iterator[None]:
     """Turn whatever the reading libraries raise into a SlideError that names the slide, without its folder."""
     try:
         yield
+    except SlideError as error:
+        problem = str(error)
     except openslide.OpenSlideUnsupportedFormatError:
         problem = _why_no_slide(path)
     except OSError as error:
@@ -81,15 +65,20 @@ def read_facts(path: Path) -> Facts:
         path.open("rb").close()  # says better than OpenSlide why a file cannot be opened
         with openslide.OpenSlide(path) as slide:
             properties = slide.properties
+            vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
+            numbers = levels.real_levels(slide.level_dimensions)
+            if vendor in levels.TIFF_VENDORS:
+                numbers = [number for number in numbers if levels.is_level(path, vendor, number)]
             facts = Facts(
-                vendor=properties.get(openslide.PROPERTY_NAME_VENDOR, ""),
+                vendor=vendor,
                 objective_power=_positive(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
                 mpp=_positive(properties.get(openslide.PROPERTY_NAME_MPP_X)),
                 background=tuple(bytes.fromhex(properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR, "FFFFFF"))),
-                level_dimensions=list(slide.level_dimensions),
-                level_downsamples=list(slide.level_downsamples),
+                level_dimensions=[slide.level_dimensions[number] for number in numbers],
+                level_downsamples=[slide.level_downsamples[number] for number in numbers],
+                level_numbers=numbers,
             )
-        if facts.vendor in TIFF_VENDORS:
+        if facts.vendor in levels.TIFF_VENDORS:
             _refuse_truncated(path)
     return facts
 
@@ -109,31 +98,73 @@ def _positive(text: str | None) -> float | None:
         return value if 0 < (value := float(text)) < float("inf") else None
 
 
-@contextlib.contextmanager
-def _tiff(path: Path) -> Iterator[tifffile.TiffFile]:
-    """Open a TIFF file; afterwards its tables are free at once.
-
-    The file and its pages refer to each other, so that the places of some 100,000 tiles would otherwise stay in
-    memory until the garbage collector comes round.
-    """
-    with tifffile.TiffFile(path) as tiff:
-        try:
-            yield tiff
-        finally:
-            tiff.pages = None
-
-
 def _refuse_truncated(path: Path) -> None:
     """A cut file may still open, and even give pixels, when the lost tiles belong to another level."""
-    with _tiff(path) as tiff:
-        end = max(np.add(page.dataoffsets, page.databytecounts).max(initial=0) for page in tiff.pages)
-        if end > tiff.filehandle.size:
-            raise SlideError(f"{path.name} is truncated (its pixels run to byte {end:,}, "
-                             f"the file ends at {tiff.filehandle.size:,}): copy it again")
+    with tiff.opened(path) as file:
+        end = max(np.add(page.dataoffsets, page.databytecounts).max(initial=0) for page in file.pages)
+        if end > file.filehandle.size:
+            raise SlideError(f"is truncated (its pixels run to byte {end:,}, "
+                             f"the file ends at {file.filehandle.size:,}): copy it again")
 
 
-def read_picture(path: Path, facts: Facts, plan: Plan) -> np.ndarray:
-    """The whole slide as RGB, uint8 (plan.height, plan.width, 3), read-only.
+# Pixels -------------------------------------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def _cells(path: Path, facts: Facts, plan: Plan) -> Iterator[Cells]:
+    with in_words(path), tiles.opened(path, facts.vendor, facts.level_numbers[plan.level],
+                                      facts.level_dimensions[plan.level], facts.background) as opened:
+        yield Cells(opened, plan)
+
+
+def read_windows(path: Path, facts: Facts, plan: Plan, margin: int, wanted: np.ndarray | None = None,
+                 **options: int) -> Iterator[Window]:
+    """Go over the picture of `plan` in windows with a margin; `wanted` is a mask of where there is something to see.
+
+    Some megabytes are in memory at a time, however large the picture is; each tile is decoded once, those away from
+    `wanted` never. The pixels are those of the whole picture. Raises SlideError when a tile is damaged.
+    """
+    with _cells(path, facts, plan) as cells:
+        yield from windows(cells, margin, wanted, **options)
+
+
+def read_rectangle(path: Path, facts: Facts, plan: Plan, left: int, top: int, width: int, height: int) -> Pixels:
+    """A rectangle of the picture of `plan`, in its pixels: what the whole picture has there, to the last bit."""
+    with _cells(path, facts, plan) as cells:
+        return cells.read(left, top, left + width, top + height)
+
+
+def read_region(path: Path, facts: Facts, level: int, left: int, top: int, width: int, height: int) -> Pixels:
+    """A rectangle of a level, in that level's pixels."""
+    return read_rectangle(path, facts, Plan(level, 1.0, *facts.level_dimensions[level]), left, top, width, height)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A whole picture: like `Pixels`, but no tuple, to which no weak reference is possible."""
+
+    rgb: np.ndarray
+    scanned: np.ndarray | None
+
+
+class _Last(local):
+    """What this thread read last."""
+
+    most = 1  # pictures
+
+    def __init__(self) -> None:
+        self.pictures: deque[Picture] = deque()
+
+    def make_room(self, coming: int) -> None:
+        while len(self.pictures) + coming > self.most:
+            self.pictures.popleft()
+
+
+_last = _Last()
+_kept = WeakValueDictionary()     # what any thread read last, by slide, plan and the file's stamp
+
+
+def read_picture(path: Path, facts: Facts, plan: Plan) -> Picture:
+    """The whole slide: RGB, uint8 (plan.height, plan.width, 3), read-only, and which of its pixels were scanned.
 
     Unscanned parts have the slide's background colour. Raises SlideError when a tile is damaged. Each thread keeps
     the picture that it read last, since the steps of the pipeline ask for the same one in turn; they may do so from
@@ -141,108 +172,30 @@ def read_picture(path: Path, facts: Facts, plan: Plan) -> np.ndarray:
     """
     with in_words(path):
         stamp = path.stat()
-        key = (path, plan, stamp.st_mtime_ns, stamp.st_size)
-        picture = _kept.get(key)
-        if picture is None:
-            _last.make_room(1)  # so that the old picture is gone before the new one comes
-            with _row_reader(path, facts, plan.level) as read_rows:
-                picture = _reduced(read_rows, facts.level_dimensions[plan.level], plan)
-            picture.flags.writeable = False
-            _kept[key] = picture
-        if not any(picture is other for other in _last.pictures):
-            _last.pictures.append(picture)
-            _last.make_room(0)
-        return picture
+    key = (path, plan, stamp.st_mtime_ns, stamp.st_size)
+    picture = _kept.get(key)
+    if picture is None:
+        _last.make_room(1)  # so that the old picture is gone before the new one comes
+        picture = _read_whole(path, facts, plan)
+        _kept[key] = picture
+    if not any(picture is other for other in _last.pictures):
+        _last.pictures.append(picture)
+        _last.make_room(0)
+    return picture
+
+
+def _read_whole(path: Path, facts: Facts, plan: Plan) -> Picture:
+    rgb = np.empty((plan.height, plan.width, 3), np.uint8)
+    scanned = np.full((plan.height, plan.width), 255, np.uint8)
+    for window in read_windows(path, facts, plan, margin=0):
+        there = np.s_[window.top:window.bottom, window.left:window.right]
+        rgb[there] = window.rgb
+        if window.scanned is not None:
+            scanned[there] = window.scanned
+    rgb.flags.writeable = scanned.flags.writeable = False
+    return Picture(rgb, None if scanned.all() else scanned)
 
 
 def keep(pictures: int) -> None:
     """Let each thread of this process keep so many pictures, from now on, instead of one."""
     _Last.most = pictures
-
-
-def _reduced(read_rows: RowReader, dimensions: tuple[int, int], plan: Plan) -> np.ndarray:
-    """Mean over `plan.reduction` × `plan.reduction` pixels, a band of rows at a time."""
-    width, height = dimensions
-    # A fraction is reached in two steps, the second one by 2 at least: less would soften the picture unevenly.
-    whole = int(plan.reduction) if plan.reduction.is_integer() else max(1, int(plan.reduction / 2))
-    if whole == 1:
-        picture = read_rows(0, height)
-    else:
-        picture = np.empty((height // whole, width // whole, 3), np.uint8)
-        step = max(1, BAND_BYTES // (width * 3 * whole * 256)) * 256
-        for top in range(0, len(picture), step):
-            part = picture[top:top + step]
-            rows = read_rows(top * whole, (top + len(part)) * whole)
-            cv2.resize(rows[:, :part.shape[1] * whole], part.shape[1::-1], part, interpolation=cv2.INTER_AREA)
-    if picture.shape[:2] != (plan.height, plan.width):
-        picture = cv2.resize(picture, (plan.width, plan.height), interpolation=cv2.INTER_AREA)
-    return picture
-
-
-@contextlib.contextmanager
-def _row_reader(path: Path, facts: Facts, level: int) -> Iterator[RowReader]:
-    """A function from (top, bottom) to those rows of a level, uint8 (bottom - top, width, 3)."""
-    if facts.vendor in TIFF_VENDORS:
-        with _tiff(path) as tiff:
-            page = _jpeg_page(tiff, facts.level_dimensions[level])
-            scanned_whole = all(all(other.databytecounts) for other in tiff.pages if other.is_tiled)
-            if page is not None and scanned_whole:
-                yield lambda top, bottom: _rows_of_tiles(page, top, bottom)
-                return
-            if page is not None:
-                # OpenSlide knows how to fill the gaps between tiles, but lets damage in the others pass.
-                for index, count in enumerate(page.databytecounts):
-                    if count:
-                        _decode(page, index)
-    # After one read error an OpenSlide handle is dead, and it cannot be pickled: so each picture opens its own.
-    with openslide.OpenSlide(path) as slide:
-        yield lambda top, bottom: _rows_of_openslide(slide, facts, level, top, bottom)
-
-
-def _jpeg_page(tiff: tifffile.TiffFile, dimensions: tuple[int, int]) -> tifffile.TiffPage | None:
-    """The page that holds a level as whole JPEG tiles of 8-bit RGB or YCbCr; None if it is stored otherwise."""
-    for page in tiff.pages:
-        if (page.is_tiled and (page.imagewidth, page.imagelength) == dimensions
-                and page.compression == tifffile.COMPRESSION.JPEG and page.bitspersample == 8
-                and page.samplesperpixel == 3 and page.planarconfig == tifffile.PLANARCONFIG.CONTIG):
-            return page
-    return None
-
-
-def _rows_of_tiles(page: tifffile.TiffPage, top: int, bottom: int) -> np.ndarray:
-    high, wide = page.tilelength, page.tilewidth
-    across = -(-page.imagewidth // wide)
-    first, last = top // high, -(-bottom // high)
-    rows = np.empty(((last - first) * high, across * wide, 3), np.uint8)
-    for index in range(first * across, last * across):
-        y, x = divmod(index - first * across, across)
-        rows[y * high:(y + 1) * high, x * wide:(x + 1) * wide] = _decode(page, index)
-    return rows[top - first * high:bottom - first * high, :page.imagewidth]
-
-
-def _decode(page: tifffile.TiffPage, index: int) -> np.ndarray:
-    """Decode one tile, strictly: libjpeg by itself paints over damaged data and says nothing.
-
-    A tile stream lacks the tables, which TIFF keeps once a page, and the word on its colours, which TIFF keeps
-    in the photometric tag: both go in between its first marker and the rest (TIFF Technical Note 2; Adobe APP14).
-    """
-    file = page.parent.filehandle
-    file.seek(page.dataoffsets[index])
-    tile = file.read(page.databytecounts[index])
-    while tile[2:4] in (b"\xff\xe0", b"\xff\xee"):  # the stream's own word on its colours: OpenSlide ignores it too
-        tile = tile[:2] + tile[4 + int.from_bytes(tile[4:6]):]
-    coded_as_rgb = page.photometric == tifffile.PHOTOMETRIC.RGB
-    colours = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + (b"\x00" if coded_as_rgb else b"\x01")
-    tables = (page.jpegtables or b"")[2:-2]
-    return simplejpeg.decode_jpeg(tile[:2] + colours + tables + tile[2:], "RGB",
-                                  fastdct=False, fastupsample=False, strict=True)
-
-
-def _rows_of_openslide(slide: openslide.OpenSlide, facts: Facts, level: int, top: int, bottom: int) -> np.ndarray:
-    width = facts.level_dimensions[level][0]
-    # read_region takes its corner in full-size pixels, whatever the level.
-    corner = (0, round(top * facts.level_downsamples[level]))
-    region = slide.read_region(corner, level, (width, bottom - top))
-    canvas = Image.new("RGB", region.size, facts.background)
-    canvas.paste(region, mask=region.getchannel("A"))
-    return np.asarray(canvas)

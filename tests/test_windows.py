@@ -1,0 +1,197 @@
+"""Parts of a picture, read without the rest of it, against the same picture read as a whole; and what that costs."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from skimage.data import immunohistochemistry
+
+import formats
+from BaseImage import BaseImage
+from conftest import HOME
+from slideqc.slides import reading, tiles, windows
+
+SIZES = ("1/1", "1/2", "1/3", "1/1.5", "1/2.06", "1/7.3", "1/16", "1/22")
+WRITERS = {"tiles decoded here": (formats.aperio_jpeg, "svs"), "through OpenSlide": (formats.aperio_j2k_33005, "svs"),
+           "gaps": (formats.mrxs, "mrxs")}
+
+# Prints the most memory that the process has held, in kilobytes. What `resource` tells would begin with pytest's own.
+PEAK = """
+import re, sys
+from BaseImage import BaseImage
+image = BaseImage(sys.argv[1])
+if sys.argv[3] == "windows":
+    assert sum(1 for window in image.windows(sys.argv[2], margin=30)) > 3
+else:
+    image.picture(sys.argv[2])
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    """Stained tissue, 1100×1500."""
+    patch = immunohistochemistry()
+    row = np.hstack([patch, patch[:, ::-1], patch])
+    return np.ascontiguousarray(np.vstack([row, row[::-1], row])[:1100, :1500])
+
+
+@pytest.fixture(scope="module")
+def slides(picture: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[str, BaseImage]:
+    """One slide for each way to read it; the last has a corner that was not scanned."""
+    made = {}
+    for name, (write, ending) in WRITERS.items():
+        folder = tmp_path_factory.mktemp("slide")
+        options = {"unscanned": (256, 512)} if ending == "mrxs" else {}
+        made[name] = BaseImage(write(folder / f"slide.{ending}", picture, **options))
+    return made
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    """How often each tile was read."""
+    counted: Counter = Counter()
+    for kind in (tiles._OfTiff, tiles._OfOpenSlide):
+        def read(self: tiles.Tiles, row: int, column: int, original: Callable = kind.read) -> tiles.Pixels:
+            counted[row, column] += 1
+            return original(self, row, column)
+        monkeypatch.setattr(kind, "read", read)
+    return counted
+
+
+def means(picture: np.ndarray, plan: reading.Plan) -> np.ndarray:
+    """Area means in float64: for each working pixel, how much of each of the picture's rows and columns it covers."""
+    weights = []
+    for full, working in zip(picture.shape, (plan.height, plan.width), strict=False):
+        span = plan.reduction if plan.reduction.is_integer() else full / working
+        edges, pixels = np.arange(working + 1) * span, np.arange(full)
+        weights.append((np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])).clip(0) / span)
+    return np.einsum("yi,ijc,xj->yxc", weights[0], picture.astype(float), weights[1], optimize=True)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pictures_are_area_means(size: str, slides: dict[str, BaseImage]) -> None:
+    """Also where a working pixel lies in several tiles, and at any fraction: within rounding."""
+    image = slides["tiles decoded here"]
+    apart = np.abs(image.picture(size) - means(image.picture("1/1"), image.plan(size)))
+    assert apart.max() <= 0.51
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("way", WRITERS)
+def test_rectangles_are_cut_out_of_the_whole(way: str, size: str, slides: dict[str, BaseImage]) -> None:
+    """To the last bit, wherever they lie: at borders, across tiles, one pixel high."""
+    image = slides[way]
+    plan = image.plan(size)
+    whole, scanned = image.picture(size), image.scanned(size)
+    assert (scanned is None) == (way != "gaps")
+    rng = np.random.default_rng(1)
+    corners = [np.sort(rng.choice(side + 1, (6, 2), shuffle=False), axis=1) for side in (plan.width, plan.height)]
+    rectangles = [(0, 0, plan.width, plan.height), (plan.width - 1, 0, plan.width, plan.height),
+                  (0, plan.height - 1, plan.width, plan.height),
+                  *((x, y, right + 1, bottom + 1) for (x, right), (y, bottom) in zip(*corners, strict=True))]
+    for left, top, right, bottom in rectangles:
+        right, bottom = min(right, plan.width), min(bottom, plan.height)
+        left, top = min(left, right - 1), min(top, bottom - 1)
+        part = reading.read_rectangle(image.path, image.facts, plan, left, top, right - left, bottom - top)
+        assert (part.rgb == whole[top:bottom, left:right]).all()
+        expected = scanned[top:bottom, left:right] if scanned is not None else np.uint8([[255]])
+        assert (expected.all() if part.scanned is None else (part.scanned == expected).all())
+
+
+@pytest.mark.parametrize("margin, side", [(0, 100), (1, 256), (29, 64), (29, 300), (29, 4000)])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("way", WRITERS)
+def test_windows_make_up_the_whole(way: str, size: str, margin: int, side: int, slides: dict[str, BaseImage],
+                                   decoded: Counter) -> None:
+    """Each pixel lies in one window, with its surroundings; each tile is read once."""
+    image = slides[way]
+    plan = image.plan(size)
+    whole = image.picture(size)
+    decoded.clear()
+    seen = np.zeros(whole.shape[:2], int)
+    for window in reading.read_windows(image.path, image.facts, plan, margin, side=side):
+        left, top, right, bottom = window[:4]
+        seen[top:bottom, left:right] += 1
+        outer = np.s_[max(0, top - margin):bottom + margin, max(0, left - margin):right + margin]
+        assert (window.rgb == whole[outer]).all()
+        assert (window.rgb[window.inner] == whole[top:bottom, left:right]).all()
+    assert (seen == 1).all()
+    assert set(decoded.values()) == {1}
+
+
+@pytest.mark.parametrize("size", ["1/1", "1/2", "1/2.06", "1/7.3"])
+def test_only_what_is_wanted_is_read(size: str, slides: dict[str, BaseImage], decoded: Counter) -> None:
+    """Around it everything is as in the whole, as far as the margin."""
+    image, margin = slides["tiles decoded here"], 9
+    whole = image.picture(size)
+    height, width = whole.shape[:2]
+    decoded.clear()
+    wanted = np.zeros((69, 94), np.uint8)
+    wanted[10, 20:30] = wanted[60, 3] = 255
+    large = cv2.resize(wanted, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    around = cv2.dilate(np.uint8(large), np.ones((2 * margin + 1,) * 2, np.uint8)) > 0
+    seen = np.zeros((height, width), bool)
+    for window in image.windows(size, margin, wanted):
+        left, top, right, bottom = window[:4]
+        outer = np.s_[max(0, top - margin):bottom + margin, max(0, left - margin):right + margin]
+        assert (window.rgb == whole[outer])[around[outer]].all()
+        seen[top:bottom, left:right] = True
+    assert seen[large].all()
+    assert set(decoded.values()) == {1} and len(decoded) < 15  # of 30
+
+
+def test_nothing_wanted_nothing_read(slides: dict[str, BaseImage], decoded: Counter) -> None:
+    assert not list(slides["gaps"].windows("1/2", 9, np.zeros((40, 50), np.uint8)))
+    assert not decoded
+
+
+def test_a_pixel_counts_as_scanned_if_all_of_it_is(slides: dict[str, BaseImage]) -> None:
+    image = slides["gaps"]
+    full = image.scanned("1/1")
+    for by in (3, 16):
+        plan = image.plan(f"1/{by}")
+        expected = full[:plan.height * by, :plan.width * by].reshape(plan.height, by, plan.width, by).min(axis=(1, 3))
+        assert (image.scanned(f"1/{by}") == expected).all() and 0 < (expected == 0).mean() < 0.5
+
+
+def wide(path: Path, width: int, height: int, tile: int, compression: str) -> Path:
+    """A slide of one level, from a bank of tiles that are encoded once."""
+    patch = np.tile(immunohistochemistry(), (tile // 512 + 1, tile // 512 + 1, 1))[:tile, :tile]
+    bank = [formats.jpeg(patch), formats.jpeg(patch[::-1])]
+    if compression == "zlib":
+        bank = [formats.imagecodecs.zlib_encode(np.ascontiguousarray(part), 1) for part in (patch, patch[::-1])]
+    count = -(-width // tile) * -(-height // tile)
+    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+        tiff.write((bank[number % 2] for number in range(count)), shape=(height, width, 3), dtype=np.uint8,
+                   tile=(tile, tile), compression=compression, metadata=None, resolution=(20_000, 20_000),
+                   resolutionunit="CENTIMETER", photometric="ycbcr" if compression == "jpeg" else "rgb",
+                   subsampling=(2, 2) if compression == "jpeg" else None)
+    return path
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads peak memory as Linux tells it")
+@pytest.mark.parametrize("width, tile, compression, size, what", [
+    (92_000, 256, "jpeg", "1/16", "picture"), (92_000, 512, "jpeg", "1/2", "windows"),
+    (46_000, 512, "jpeg", "1/1", "windows"), (46_000, 1024, "jpeg", "1/2.06", "windows"),
+    (46_000, 256, "zlib", "1/16", "picture"), (46_000, 512, "zlib", "1/1", "windows"),
+])
+def test_memory_does_not_grow_with_the_slide(width: int, tile: int, compression: str, size: str, what: str,
+                                             tmp_path: Path) -> None:
+    path = wide(tmp_path / "wide.tif", width, 3000, tile, compression)
+    done = subprocess.run([sys.executable, "-c", PEAK, path, size, what], cwd=HOME, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 200 * 1024  # kB; the pipeline adds some 20 MB of its own
+
+
+def test_windows_have_a_sensible_size(slides: dict[str, BaseImage]) -> None:
+    """Small ones would spend most of the time on margins."""
+    image = slides["tiles decoded here"]
+    sides = {(window.right - window.left, window.bottom - window.top) for window in image.windows("1/1", 29)}
+    assert all(side >= windows.SIDE // 2 for pair in sides for side in pair)
