@@ -34,23 +34,24 @@ class BaseImage:
         self.facts = reading.read_facts(self.path)
         self.mpp = self.facts.mpp  # µm per pixel of level 0, None if the file does not state it
         self.base_mag = magnification.base_magnification(self.facts.objective_power, self.mpp)
-        self.warnings = []
-        if self.base_mag and not self.facts.objective_power:
-            self.warnings.append(f"no magnification stated: {self.base_mag:.4g}x taken from {self.mpp:.4g} µm/px")
+        self.warnings = magnification.oddities(self.facts.objective_power, self.mpp)
+        if self.facts.orientation != 1:
+            self.warnings.append(f"orientation tag {self.facts.orientation}: the picture, or each of its tiles, may be "
+                                 "turned, and no figure of it is to be trusted")
 
     @property
     def name(self) -> str:
         """The name of the slide file, with its ending."""
         return self.path.name
 
-    def plan(self, image_work_size: str) -> magnification.Plan:
+    def plan(self, work_size: str, flag: str = "--image-work-size") -> magnification.Plan:
         """How to read the slide at a working size such as "1.25x" or "1/16": level, reduction, width and height in px.
 
-        Raises SlideError if the slide has no such size, or does not state the magnification that it needs.
+        Raises SlideError, which names the flag that the size came from, if the slide has no such size.
         """
         try:
-            downsample = magnification.downsample_for(image_work_size, self.base_mag)
-            return magnification.plan(downsample, self.facts.level_dimensions, self.facts.level_downsamples)
+            downsample = magnification.downsample_for(work_size, self.facts.objective_power, self.mpp, flag)
+            return magnification.plan(downsample, self.facts.level_dimensions, self.facts.level_downsamples, flag)
         except ValueError as error:
             raise SlideError(f"{self.name} {error}") from None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from slideqc.errors import CommandError
 from slideqc.one_line_parser import OneLineParser
+from slideqc.slides import dicom
 from slideqc.slides.magnification import parse_work_size
 
 HOME = Path(__file__).resolve().parent.parent  # the folder of the scripts
@@ -72,20 +73,46 @@ def parameters(options: argparse.Namespace) -> dict:
 
 
 def slides(folder: Path, filetype: str) -> list[str]:
-    """The slides of a folder, absolute and sorted by name; CommandError if there is none, or no such folder."""
+    """The slides of a folder, absolute and sorted by name; CommandError if there is none, or no such folder.
+
+    The files of one DICOM series are one slide. A link that leads nowhere is a slide, too: its row says so.
+    """
     ending = "." + filetype.lower().lstrip("*").lstrip(".")
     try:
         # The system's own files begin with a dot, such as the ._NAME.svs that macOS leaves on shared drives.
-        files = [path for path in folder.absolute().iterdir() if path.is_file() and not path.name.startswith(".")]
+        entries = [path for path in folder.absolute().iterdir() if not path.name.startswith(".")]
+        files = [path for path in entries if _is_file(path)]
     except OSError as error:
         raise CommandError(f"cannot look into the folder {folder} ({error.strerror}): "
                            "run get_data.py to fetch slides, or name another folder with --folder") from error
-    found = sorted((path for path in files if path.name.lower().endswith(ending)), key=lambda path: path.name)
+    found = [path for path in files if path.name.lower().endswith(ending)]
     if not found:
         others = ", ".join(sorted({path.suffix for path in files if path.suffix})) or "nothing"
+        inside = sorted(path.name for path in entries if path.is_dir() and _holds(path, ending))
+        if inside:
+            raise CommandError(f"no slide *{ending} in {folder} itself, but in its folder {inside[0]}"
+                               + (f" and {len(inside) - 1} more" if inside[1:] else "")
+                               + f": name one folder at a time, --folder {folder / inside[0]}")
         raise CommandError(f"no slide *{ending} in {folder} (it holds {others}): run get_data.py to fetch slides, "
                            "or name another --folder or --filetype")
-    return [str(path) for path in found]
+    if ending in dicom.ENDINGS:
+        found = dicom.one_a_series(found)
+    return [str(path) for path in sorted(found, key=lambda path: path.name)]
+
+
+def _is_file(path: Path) -> bool:
+    """Is it a file, or was it one, as far as anybody can tell? On a drive that went away, nobody can."""
+    try:
+        return path.is_file() or (path.is_symlink() and not path.exists())
+    except OSError:
+        return True
+
+
+def _holds(folder: Path, ending: str) -> bool:
+    """Has a folder slides of its own?"""
+    with contextlib.suppress(OSError):
+        return any(path.name.lower().endswith(ending) for path in folder.iterdir() if not path.name.startswith("."))
+    return False
 
 
 def _resolved(text: str) -> Path:

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slideqc.slides.magnification import base_magnification, downsample_for, parse_work_size, plan
+from slideqc.slides.magnification import (
+    LEAST_SIDE,
+    Plan,
+    base_magnification,
+    downsample_for,
+    oddities,
+    parse_work_size,
+    plan,
+    refuse_too_large,
+)
 
 
 @pytest.mark.parametrize("text, downsample", [("1.25x", 16), ("20x", 1), ("20.1x", 1), ("5", 4), (" 2.5X ", 8),
@@ -33,10 +42,34 @@ def test_a_slide_without_magnification_names_property_and_flag():
     assert downsample_for("1/16", None) == 16
 
 
-@pytest.mark.parametrize("power, mpp, magnification", [(20, 0.499, 20), (None, 0.25, 40), (None, 0.5, 20),
-                                                       (None, None, None), (40, None, 40)])
+@pytest.mark.parametrize("power, mpp, magnification", [
+    (20, 0.499, 20), (None, 0.25, 40), (None, 0.5, 20), (None, None, None), (40, None, 40),
+    (20, 353, 20), (4000, 0.5, 20), (None, 353, None), (None, 0.001, None), (4000, None, None), (0.01, 353, None)])
 def test_base_magnification(power, mpp, magnification):
+    """What no slide has counts as not stated."""
     assert base_magnification(power, mpp) == magnification
+
+
+@pytest.mark.parametrize("power, mpp, words", [
+    (20, 0.5, None), (20, 0.499, None), (40, 0.2269, None), (20, 0.36, None), (None, None, None), (20, None, None),
+    (20, 0.2428, "20x stated beside 0.2428 µm/px, which is 41.2x"), (20, 0.76, "which is 13.2x"),
+    (5, 0.5, "5x stated beside 0.5 µm/px"), (20, 353, "353 µm/px, which no slide has: the stated 20x is used"),
+    (4000, 0.5, "a magnification of 4000x, which no slide has: 20x taken from 0.5 µm/px"),
+    (None, 0.5, "no magnification stated: 20x taken from 0.5 µm/px")])
+def test_odd_magnifications_are_told(power, mpp, words):
+    """Magnification and pixel size that are 1.5 times apart, or that no slide has."""
+    found = oddities(power, mpp)
+    assert len(found) == bool(words) and (not words or words in found[0])
+
+
+@pytest.mark.parametrize("power, mpp, words", [(None, 352.78, r"352\.8 µm/px, which no slide has: give"),
+                                               (None, 0.01, r"0\.01 µm/px, which no slide has: give"),
+                                               (900, None, "900x, which no slide has: give")])
+def test_nonsense_names_the_way_out(power, mpp, words):
+    """And never a magnification below that nonsense."""
+    with pytest.raises(ValueError, match=f"{words}.* such as --blur-work-size 1/16$"):
+        downsample_for("5x", power, mpp, "--blur-work-size")
+    assert downsample_for("1/16", power, mpp) == 16
 
 
 def test_a_level_within_one_percent_is_that_level():
@@ -50,13 +83,23 @@ def test_a_level_within_one_percent_is_that_level():
     assert plan(16, levels[:1], downsamples[:1]) == (0, 16, 2875, 2057)
 
 
-def test_no_pixel_left():
-    with pytest.raises(ValueError, match="give a larger --image-work-size"):
-        plan(1000, [(400, 300)], [1.0])
+@pytest.mark.parametrize("downsample", [1000, 100, 20])
+def test_a_picture_of_a_few_pixels_is_refused(downsample):
+    with pytest.raises(ValueError, match=r"has \d+×\d+ px at this.*give a larger --image-work-size"):
+        plan(downsample, [(400, 300)], [1.0])
+    assert plan(16, [(400, 300)], [1.0])[2:] == (25, 18)
+
+
+@pytest.mark.parametrize("width, height, words", [(65_501, 16, "a JPEG picture ends at 65500 px"),
+                                                  (32_769, 32_769, "up to 1073741824 px")])
+def test_a_picture_that_no_file_holds_is_refused(width, height, words):
+    with pytest.raises(ValueError, match=rf"{width}×{height} px.*{words}.*give a smaller --image-work-size"):
+        refuse_too_large(Plan(0, 1.0, width, height))
+    refuse_too_large(Plan(0, 1.0, 65_500, 16_000))
 
 
 @given(st.floats(0.1, 100, allow_nan=False), st.integers(500, 100_000), st.integers(500, 100_000),
-       st.lists(st.sampled_from([2, 4, 8, 16, 32, 64]), unique=True), st.floats(0.05, 80))
+       st.lists(st.sampled_from([2, 4, 8, 16, 32, 64]), unique=True), st.floats(0.5, 80))
 def test_plans_are_within_one_percent(magnification, width, height, pyramid, base):
     if magnification > base:
         return
@@ -66,7 +109,7 @@ def test_plans_are_within_one_percent(magnification, width, height, pyramid, bas
     try:
         level, reduction, wide, high = plan(downsample, dimensions, downsamples)
     except ValueError:
-        assert min(width, height) / downsample < 2
+        assert min(width, height) / downsample < LEAST_SIDE + 1
         return
     assert downsamples[level] <= downsample * 1.01 and reduction >= 1
     # Nothing coarser would do: the chosen level is the cheapest to read.

@@ -10,6 +10,7 @@ import numpy as np
 import simplejpeg
 
 from slideqc.errors import SlideError
+from slideqc.slides import refused
 
 SOI = b"\xff\xd8"
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
@@ -31,8 +32,7 @@ def decode(stream: bytes, page_head: bytes, width: int, height: int) -> np.ndarr
     pixels = simplejpeg.decode_jpeg(b"".join([page_head, *_segments(stream)]), "RGB",
                                     fastdct=False, fastupsample=False, strict=True)
     if pixels.shape != (height, width, 3):
-        raise SlideError(f"has a tile of {pixels.shape[1]}×{pixels.shape[0]} px among tiles of {width}×{height} px, "
-                         "which OpenSlide does not read: convert the slide to tiles of one size, edges included")
+        raise SlideError(refused.wrong_size(width, height, *pixels.shape[1::-1]))
     return pixels
 
 

@@ -3,21 +3,19 @@
 OpenSlide lists every tiled page of an Aperio file as a level, also the overview camera's picture or the label.
 """
 
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tifffile
 
-from slideqc.slides import jpeg_tiles
-from slideqc.slides.tiff import opened
+from slideqc.slides import jpeg_tiles, tiff
+from slideqc.slides.tiff import Page
 
 TIFF_VENDORS = ("aperio", "generic-tiff")  # of which we know the page of each level
 ALIKE = 0.01  # the sides of a level may be off by so much, beside rounding: some writers pad them
 REDUCED, MACRO = 1, 8  # bits of the tag NewSubfileType: a smaller level; Aperio's mark for the overview picture
-COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+JPEG, RGB, YCBCR = 7, 2, 6  # numbers of the TIFF specification
 
 
 class JpegTiles(NamedTuple):
@@ -37,13 +35,6 @@ class JpegTiles(NamedTuple):
         return -(-self.height // self.tile_height), -(-self.width // self.tile_width)
 
 
-class _Page(NamedTuple):
-    """What a page that OpenSlide lists as a level holds."""
-
-    tiles: JpegTiles | None
-    named_otherwise: bool  # a label, or the overview camera's picture
-
-
 def real_levels(dimensions: list[tuple[int, int]]) -> list[int]:
     """The numbers of those pictures, (width, height) in pixels, whose sides are the first one's over one number."""
     width, height = dimensions[0]
@@ -52,19 +43,19 @@ def real_levels(dimensions: list[tuple[int, int]]) -> list[int]:
             if abs(width * high - height * wide) <= max(width, height) + ALIKE * height * wide]
 
 
-def pages_of_levels(tiff: tifffile.TiffFile, vendor: str) -> list[tifffile.TiffPage]:
+def pages_of_levels(path: Path, vendor: str) -> list[Page]:
     """The page behind each level that OpenSlide lists, in its order."""
-    tiled = [page for page in tiff.pages if page.is_tiled]
+    tiled = [page for page in tiff.pages(path) if page.tiled]
     if vendor == "aperio":
         return tiled
-    levels = [page for page in tiled if page.index == 0 or page.subfiletype & REDUCED]
-    return sorted(levels, key=lambda page: -page.imagewidth)
+    levels = [page for page in tiled if page.number == 0 or page.value(tiff.SUBFILE_TYPE) & REDUCED]
+    return sorted(levels, key=lambda page: -page.value(tiff.WIDTH))
 
 
-def is_level(path: Path, vendor: str, number: int) -> bool:
-    """Does the page of OpenSlide's level `number` call itself no label, and no picture of the overview camera?"""
-    pages = _read(path, vendor, *_stamp(path))
-    return number >= len(pages) or not pages[number].named_otherwise
+def is_level(page: Page) -> bool:
+    """Does the page call itself neither a label nor a picture of the overview camera?"""
+    words = page.description.splitlines()[1:2]
+    return not (page.value(tiff.SUBFILE_TYPE) & MACRO or (words and words[0].startswith(("label", "macro"))))
 
 
 def jpeg_tiles_of(path: Path, vendor: str, number: int, dimensions: tuple[int, int]) -> JpegTiles | None:
@@ -72,26 +63,13 @@ def jpeg_tiles_of(path: Path, vendor: str, number: int, dimensions: tuple[int, i
 
     `dimensions` are the level's (width, height), as OpenSlide gives them.
     """
-    pages = _read(path, vendor, *_stamp(path))
-    level = pages[number].tiles if number < len(pages) else None
-    return level if level is not None and (level.width, level.height) == dimensions else None
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size
-
-
-@lru_cache(maxsize=2)  # the steps of the pipeline ask for the same slide in turn
-def _read(path: Path, vendor: str, *stamp: int) -> list[_Page]:
-    with opened(path) as tiff:
-        pages = pages_of_levels(tiff, vendor)
-        found = [_Page(_jpeg_tiles(page), _named_otherwise(page)) for page in pages]
+    found = [_jpeg_tiles(page) for page in pages_of_levels(path, vendor)]
     if vendor == "aperio":
-        for finer, coarser in pairwise(page.tiles for page in found):
+        for finer, coarser in pairwise(found[:number + 1]):
             if finer and coarser:
                 _spread_gaps(finer, coarser)
-    return found
+    level = found[number] if number < len(found) else None
+    return level if level is not None and (level.width, level.height) == dimensions else None
 
 
 def _spread_gaps(finer: JpegTiles, coarser: JpegTiles) -> None:
@@ -103,16 +81,12 @@ def _spread_gaps(finer: JpegTiles, coarser: JpegTiles) -> None:
     coarser.counts[rows[inside] * wide + columns[inside]] = 0
 
 
-def _named_otherwise(page: tifffile.TiffPage) -> bool:
-    words = page.description.splitlines()[1:2]
-    return bool(page.subfiletype & MACRO or (words and words[0].startswith(("label", "macro"))))
-
-
-def _jpeg_tiles(page: tifffile.TiffPage) -> JpegTiles | None:
-    if (page.compression != tifffile.COMPRESSION.JPEG or page.bitspersample != 8 or page.samplesperpixel != 3
-            or page.planarconfig != tifffile.PLANARCONFIG.CONTIG or page.photometric not in COLOURS):
+def _jpeg_tiles(page: Page) -> JpegTiles | None:
+    if (page.value(tiff.COMPRESSION) != JPEG or page.value(tiff.PHOTOMETRIC) not in (RGB, YCBCR)
+            or page.value(tiff.SAMPLES, 1) != 3 or set(page.tags.get(tiff.BITS, [1])) != {8}
+            or page.value(tiff.PLANAR, 1) != 1):
         return None
-    coded_as_rgb = page.photometric == tifffile.PHOTOMETRIC.RGB
-    return JpegTiles(page.imagewidth, page.imagelength, page.tilewidth, page.tilelength,
-                     np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64),
-                     jpeg_tiles.head(page.jpegtables or b"", coded_as_rgb))
+    offsets, counts = page.places
+    return JpegTiles(*map(page.value, (tiff.WIDTH, tiff.HEIGHT, tiff.TILE_WIDTH, tiff.TILE_HEIGHT)), offsets,
+                     counts.copy(), jpeg_tiles.head(bytes(page.tags.get(tiff.JPEG_TABLES, b"")),
+                                                    page.value(tiff.PHOTOMETRIC) == RGB))

@@ -6,6 +6,11 @@ from typing import NamedTuple
 
 MICRONS_AT_1X = 10.0  # µm/px at 1x by convention: 0.25 µm/px is 40x, 0.5 µm/px is 20x
 TOLERANCE = 0.01      # scanners write downsamples such as 16.0024 for 16
+LEAST_MPP, MOST_MPP = 0.05, 20  # µm/px of the full-size picture: no slide has less or more
+APART = 1.5           # magnification and pixel size that are so many times apart contradict each other
+LEAST_SIDE = 16       # px of a working picture: in a smaller one there is nothing to see
+LONGEST_SIDE = 65_500      # px of a JPEG picture, by the library that writes it
+MOST_PIXELS = 1 << 30      # of an image file, by the library that reads it (OpenCV)
 
 
 class WorkSize(NamedTuple):
@@ -36,37 +41,74 @@ def parse_work_size(text: str) -> WorkSize:
 
 
 def base_magnification(objective_power: float | None, mpp: float | None) -> float | None:
-    """Magnification of the full-size picture: as the slide states it, else from its pixel size in µm/px."""
-    if objective_power:
+    """Magnification of the full-size picture: as the slide states it, else from its pixel size in µm/px.
+
+    None where it states neither, or only what no slide has.
+    """
+    if objective_power and _possible(MICRONS_AT_1X / objective_power):
         return objective_power
-    return MICRONS_AT_1X / mpp if mpp else None
+    return MICRONS_AT_1X / mpp if mpp and _possible(mpp) else None
 
 
-def downsample_for(image_work_size: str, base_mag: float | None) -> float:
+def _possible(mpp: float) -> bool:
+    return LEAST_MPP <= mpp <= MOST_MPP
+
+
+def oddities(objective_power: float | None, mpp: float | None) -> list[str]:
+    """What is odd about a slide's magnification and pixel size, for its row."""
+    base = base_magnification(objective_power, mpp)
+    if base is None:
+        return []
+    if objective_power != base:
+        stated = f"a magnification of {objective_power:.4g}x, which no slide has" if objective_power else (
+            "no magnification stated")
+        return [f"{stated}: {base:.4g}x taken from {mpp:.4g} µm/px"]
+    if mpp and not _possible(mpp):
+        return [f"a pixel size of {mpp:.4g} µm/px, which no slide has: the stated {base:g}x is used"]
+    if mpp and not 1 / APART < base * mpp / MICRONS_AT_1X < APART:
+        return [f"{base:g}x stated beside {mpp:.4g} µm/px, which is {MICRONS_AT_1X / mpp:.3g}x: one of them is wrong, "
+                f"and {base:g}x is used"]
+    return []
+
+
+def no_magnification(objective_power: float | None, mpp: float | None, flag: str) -> str:
+    """Why a slide has no magnification, and what helps."""
+    help_ = f"give the working size as a part of the full size instead, such as {flag} 1/16"
+    if mpp:
+        return f"states a pixel size of {mpp:.4g} µm/px, which no slide has: {help_}"
+    if objective_power:
+        return f"states a magnification of {objective_power:.4g}x, which no slide has: {help_}"
+    return ("states neither its magnification (openslide.objective-power) nor its pixel size "
+            f"(openslide.mpp-x): {help_}")
+
+
+def downsample_for(work_size: str, objective_power: float | None, mpp: float | None = None,
+                   flag: str = "--image-work-size") -> float:
     """How many full-size pixels one working pixel spans, along an edge.
 
-    Raises ValueError, in words, where the slide states no magnification or the working size is above it.
+    Raises ValueError, in words that name the flag, where the slide's magnification is not known or the working size is
+    above it.
     """
-    size = parse_work_size(image_work_size)
+    size = parse_work_size(work_size)
     if size.downsample:
         return size.downsample
-    if not base_mag:
-        raise ValueError("states neither its magnification (openslide.objective-power) nor its pixel size "
-                         "(openslide.mpp-x): give the working size as a part of the full size instead, "
-                         "such as --image-work-size 1/16")
-    downsample = base_mag / size.magnification
+    base = base_magnification(objective_power, mpp)
+    if not base:
+        raise ValueError(no_magnification(objective_power, mpp, flag))
+    downsample = base / size.magnification
     if downsample < 1 - TOLERANCE:
-        raise ValueError(f"the working size {size.magnification:g}x is above the slide's own {base_mag:g}x: "
-                         f"give --image-work-size {base_mag:g}x or less")
+        raise ValueError(f"the working size {size.magnification:g}x is above the slide's own {base:g}x: "
+                         f"give {flag} {base:g}x or less")
     return max(1.0, downsample)
 
 
-def plan(downsample: float, level_dimensions: list[tuple[int, int]], level_downsamples: list[float]) -> Plan:
+def plan(downsample: float, level_dimensions: list[tuple[int, int]], level_downsamples: list[float],
+         flag: str = "--image-work-size") -> Plan:
     """Choose the level to read: the coarsest that is not coarser than asked, within 1 %.
 
     `level_dimensions` are (width, height) in pixels. A ratio within 1 % of a whole number counts as that
     number, and the size is rounded down, as scanners do: so every pyramid of a picture gives the same pixels.
-    Raises ValueError where no pixel would be left.
+    Raises ValueError, in words that name the flag, where next to nothing would be left.
     """
     usable = [i for i, ds in enumerate(level_downsamples) if ds <= downsample * (1 + TOLERANCE)]
     level = max(usable, key=lambda i: level_downsamples[i], default=0)
@@ -74,6 +116,16 @@ def plan(downsample: float, level_dimensions: list[tuple[int, int]], level_downs
     if abs(ratio - round(ratio)) <= TOLERANCE * ratio:
         ratio = float(round(ratio))
     width, height = (int(side / ratio) for side in level_dimensions[level])
-    if min(width, height) < 1:
-        raise ValueError(f"is empty at this working size ({width}×{height} px): give a larger --image-work-size")
+    if min(width, height) < LEAST_SIDE:
+        raise ValueError(f"has {width}×{height} px at this working size, too few to see anything: "
+                         f"give a larger {flag}")
     return Plan(level, ratio, width, height)
+
+
+def refuse_too_large(plan: Plan, flag: str = "--image-work-size") -> None:
+    """Raise ValueError, in words, where a whole picture of that size cannot be kept as an image file."""
+    size = f"has {plan.width}×{plan.height} px at this working size"
+    if max(plan.width, plan.height) > LONGEST_SIDE:
+        raise ValueError(f"{size}, and a JPEG picture ends at {LONGEST_SIDE} px a side: give a smaller {flag}")
+    if plan.width * plan.height > MOST_PIXELS:
+        raise ValueError(f"{size}, and an image file is read up to {MOST_PIXELS} px: give a smaller {flag}")

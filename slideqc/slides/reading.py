@@ -18,7 +18,7 @@ import numpy as np
 import openslide
 
 from slideqc.errors import SlideError
-from slideqc.slides import levels, tiff, tiles
+from slideqc.slides import levels, magnification, memory, refused, tiff, tiles
 from slideqc.slides.cells import Cells
 from slideqc.slides.magnification import Plan
 from slideqc.slides.tiles import Pixels
@@ -26,6 +26,9 @@ from slideqc.slides.windows import Window, windows
 
 # One slide stays on one core: the parallel variants of the pipeline scale by slides.
 cv2.setNumThreads(1)
+
+BYTES_A_PIXEL = 16    # of a picture, for itself, the overlay, and what they are made from
+ORDINARY = 256 << 20  # bytes, for which nobody asks how much memory is free
 
 
 class Facts(NamedTuple):
@@ -38,6 +41,7 @@ class Facts(NamedTuple):
     level_dimensions: list[tuple[int, int]]
     level_downsamples: list[float]
     level_numbers: list[int]  # in OpenSlide, which lists more pictures as levels
+    orientation: int  # of a TIFF: 1 upright, the others turned or mirrored
 
 
 @contextlib.contextmanager
@@ -47,12 +51,10 @@ def in_words(path: Path) -> Iterator[None]:
         yield
     except SlideError as error:
         problem = str(error)
-    except openslide.OpenSlideUnsupportedFormatError:
-        problem = _why_no_slide(path)
     except OSError as error:
         problem = f"cannot be opened ({error.strerror or error}): is the drive still there?"
-    except (openslide.OpenSlideError, ValueError) as error:  # TiffFileError is a ValueError
-        problem = f"cannot be read ({error}): copy or scan it again"
+    except (openslide.OpenSlideError, ValueError) as error:
+        problem = refused.why_not_read(path, error)
     else:
         return
     problem = problem.replace(str(path), path.name).replace(str(path.parent), "")
@@ -62,49 +64,46 @@ def in_words(path: Path) -> Iterator[None]:
 def read_facts(path: Path) -> Facts:
     """Open the slide, read its metadata, close it. Raises SlideError, in words."""
     with in_words(path):
-        path.open("rb").close()  # says better than OpenSlide why a file cannot be opened
-        with openslide.OpenSlide(path) as slide:
-            properties = slide.properties
-            vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
-            numbers = levels.real_levels(slide.level_dimensions)
-            if vendor in levels.TIFF_VENDORS:
-                numbers = [number for number in numbers if levels.is_level(path, vendor, number)]
-            facts = Facts(
-                vendor=vendor,
-                objective_power=_positive(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
-                mpp=_positive(properties.get(openslide.PROPERTY_NAME_MPP_X)),
-                background=tuple(bytes.fromhex(properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR, "FFFFFF"))),
-                level_dimensions=[slide.level_dimensions[number] for number in numbers],
-                level_downsamples=[slide.level_downsamples[number] for number in numbers],
-                level_numbers=numbers,
-            )
-        if facts.vendor in levels.TIFF_VENDORS:
-            _refuse_truncated(path)
-    return facts
+        refused.refuse_missing(path)
+        try:
+            slide = openslide.OpenSlide(path)
+        except openslide.OpenSlideError as error:
+            raise SlideError(refused.why_not_opened(path, error)) from error
+        with slide:
+            refused.refuse_incomplete(path)
+            _try_full_size(slide)
+            return _facts(path, slide)
 
 
-def _why_no_slide(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(2)
-    if not start:
-        return "is empty (0 bytes): copy it again"
-    if start in (b"II", b"MM"):
-        return "is truncated or damaged (a TIFF without a whole directory): copy it again"
-    return "is not a slide in a format that OpenSlide reads: is it whole, is it a slide?"
+def _facts(path: Path, slide: openslide.OpenSlide) -> Facts:
+    properties = slide.properties
+    vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
+    numbers = levels.real_levels(slide.level_dimensions)
+    if vendor in levels.TIFF_VENDORS:
+        pages = levels.pages_of_levels(path, vendor)
+        numbers = [number for number in numbers if number == 0 or levels.is_level(pages[number])]
+    return Facts(
+        vendor=vendor,
+        objective_power=_positive(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
+        mpp=_positive(properties.get(openslide.PROPERTY_NAME_MPP_X)),
+        background=tuple(bytes.fromhex(properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR, "FFFFFF"))),
+        level_dimensions=[slide.level_dimensions[number] for number in numbers],
+        level_downsamples=[slide.level_downsamples[number] for number in numbers],
+        level_numbers=numbers,
+        orientation=tiff.pages(path)[0].value(tiff.ORIENTATION, 1) if tiff.is_tiff(path) else 1,
+    )
+
+
+def _try_full_size(slide: openslide.OpenSlide) -> None:
+    """Read three of the largest level's pixels: a file of which only smaller levels can be read is not whole."""
+    width, height = slide.dimensions
+    for x, y in ((0, 0), (width // 2, height // 2), (width - 1, height - 1)):
+        slide.read_region((x, y), 0, (1, 1))
 
 
 def _positive(text: str | None) -> float | None:
     with contextlib.suppress(TypeError, ValueError):
         return value if 0 < (value := float(text)) < float("inf") else None
-
-
-def _refuse_truncated(path: Path) -> None:
-    """A cut file may still open, and even give pixels, when the lost tiles belong to another level."""
-    with tiff.opened(path) as file:
-        end = max(np.add(page.dataoffsets, page.databytecounts).max(initial=0) for page in file.pages)
-        if end > file.filehandle.size:
-            raise SlideError(f"is truncated (its pixels run to byte {end:,}, "
-                             f"the file ends at {file.filehandle.size:,}): copy it again")
 
 
 # Pixels -------------------------------------------------------------------------------------------------------------
@@ -176,12 +175,35 @@ def read_picture(path: Path, facts: Facts, plan: Plan) -> Picture:
     picture = _kept.get(key)
     if picture is None:
         _last.make_room(1)  # so that the old picture is gone before the new one comes
-        picture = _read_whole(path, facts, plan)
+        with _room_for(path, plan):
+            picture = _read_whole(path, facts, plan)
         _kept[key] = picture
     if not any(picture is other for other in _last.pictures):
         _last.pictures.append(picture)
         _last.make_room(0)
     return picture
+
+
+@contextlib.contextmanager
+def _room_for(path: Path, plan: Plan) -> Iterator[None]:
+    """Raise SlideError, before the work or in it, where a picture is too large for a file or for the memory."""
+    needed = plan.width * plan.height * BYTES_A_PIXEL
+    too_much = SlideError(f"{path.name} needs about {needed / 1e9:.1f} GB of memory at this working size "
+                          f"({plan.width}×{plan.height} px), and less is free: give a smaller --image-work-size, "
+                          "or run fewer --workers")
+    try:
+        magnification.refuse_too_large(plan)
+        if needed > ORDINARY and needed > (memory.free() or needed):
+            raise too_much
+        yield
+    except ValueError as error:
+        raise SlideError(f"{path.name} {error}") from None
+    except MemoryError:
+        raise too_much from None
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise too_much from None
+        raise
 
 
 def _read_whole(path: Path, facts: Facts, plan: Plan) -> Picture:
