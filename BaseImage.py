@@ -19,7 +19,8 @@ import numpy as np
 from slideqc.errors import SlideError
 from slideqc.files import write_output
 from slideqc.output import drawing
-from slideqc.slides import magnification, reading
+from slideqc.slides import magnification, reading, tissue_tiles
+from slideqc.slides.tissue_tiles import Tile
 
 
 class BaseImage:
@@ -62,16 +63,20 @@ class BaseImage:
         """
         return reading.read_picture(self.path, self.facts, self.plan(image_work_size)).rgb
 
-    def scanned(self, image_work_size: str) -> np.ndarray | None:
-        """Where the scanner has been, uint8 (height, width), 255 there and 0 elsewhere; None: everywhere."""
-        return reading.read_picture(self.path, self.facts, self.plan(image_work_size)).scanned
+    def scanned(self, image_work_size: str) -> np.ndarray:
+        """What the scanner saw of that picture, uint8 (height, width): 255 there, 0 elsewhere."""
+        picture = reading.read_picture(self.path, self.facts, self.plan(image_work_size))
+        return np.full(picture.rgb.shape[:2], 255, np.uint8) if picture.scanned is None else picture.scanned
 
-    def windows(self, work_size: str, margin: int, wanted: np.ndarray | None = None) -> Iterator[reading.Window]:
-        """The slide at a working size, in windows with a margin; only those that show something of the mask `wanted`.
+    def tiles(self, blur_work_size: str, tissue: np.ndarray, margin: int) -> Iterator[Tile]:
+        """Read the slide at a working size, tile by tile where there is tissue; `tissue` is the mask of the overview.
 
-        See `slideqc/slides/windows.py`.
+        `margin` is how many pixels around each pixel the filter looks at. A few tiles are in memory at a time.
+        Raises SlideError if the slide has no such size, or a tile cannot be read.
         """
-        return reading.read_windows(self.path, self.facts, self.plan(work_size), margin, wanted)
+        plan = self.plan(blur_work_size, "--blur-work-size")
+        windows = reading.read_windows(self.path, self.facts, plan, margin + 1, wanted=tissue)
+        return tissue_tiles.tiles(windows, plan.width, plan.height, tissue)
 
     def save(self, kind: str, picture: np.ndarray, small: Iterable[np.ndarray] = ()) -> None:
         """Write a picture, uint8, RGB (height, width, 3) or gray (height, width), to `<output>/<slide>_<kind>`.
@@ -89,10 +94,7 @@ class BaseImage:
                              "(in a flow: upstream_tasks)")
         return drawing.decode_mask(path.read_bytes())
 
-    def describe(self, image_work_size: str) -> dict:
-        """The part of the slide's row that does not depend on the results.
-
-        The magnification, width and height in pixels of the working size, and warnings.
-        """
+    def describe(self, image_work_size: str, warnings: Iterable[str] = ()) -> dict:
+        """Part of the slide's row: magnification, width and height of the overview in pixels, and all warnings."""
         _, _, width, height = self.plan(image_work_size)
-        return {"base_mag": self.base_mag, "width": width, "height": height, "warnings": self.warnings}
+        return {"base_mag": self.base_mag, "width": width, "height": height, "warnings": [*self.warnings, *warnings]}

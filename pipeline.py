@@ -15,12 +15,14 @@ import sys
 from slideqc.console import progress, script, show
 
 import cv2
+import numpy as np
 
 from BaseImage import BaseImage
 from slideqc import flags
 from slideqc.output import drawing, results
 from slideqc.output.run import Run
-from slideqc.pixels import blurry_mask, tissue_mask
+from slideqc.pixels import blurry_mask, dark_surround, filter_reach, tissue_mask
+from slideqc.tissue_warnings import Tissue, tissue_warnings
 
 logger = logging.getLogger("pipeline")
 
@@ -32,27 +34,35 @@ def load_image(file_name: str, image_work_size: str, output: str = flags.OUTPUT)
     return image
 
 
-def tissue_segmentation_simple(image: BaseImage, image_work_size: str) -> float:
-    """Leave the tissue mask in the output folder; returns the fraction of the slide that is tissue, 0–1."""
-    tissue = tissue_mask(image.picture(image_work_size))
+def tissue_segmentation_simple(image: BaseImage, image_work_size: str) -> Tissue:
+    """Find the tissue on the overview, and write its mask to the output folder."""
+    rgb, scanned = image.picture(image_work_size), image.scanned(image_work_size)
+    surround = dark_surround(rgb)
+    tissue = tissue_mask(rgb, cv2.bitwise_and(scanned, 255 - surround))
     image.save("tissue_seg.png", tissue)
-    return cv2.countNonZero(tissue) / tissue.size
+    return Tissue(cv2.countNonZero(tissue) / max(1, cv2.countNonZero(scanned)),
+                  tissue_warnings(rgb, scanned, surround, tissue))
 
 
-def identifyBlurryRegions(image: BaseImage, image_work_size: str, blur_radius: float,
+def identifyBlurryRegions(image: BaseImage, image_work_size: str, blur_work_size: str, blur_radius: float,
                           blur_threshold: float) -> float | None:
-    """Leave the blur mask and the overlay; returns `percent_blurry`.
+    """Judge the focus tile by tile, where there is tissue; write the blur mask and the overlay.
 
-    Despite its name that is a fraction of the tissue area, 0–1; None on a slide without tissue.
+    Returns `percent_blurry`: despite its name a fraction of the tissue area, 0–1; None on a slide without tissue.
     """
-    rgb = image.picture(image_work_size)
     tissue = image.load_mask("tissue_seg.png")
-    blurry = blurry_mask(rgb, tissue, blur_radius, blur_threshold)
+    blurry = np.zeros_like(tissue)
+    tissue_area = blurry_area = 0  # pixels at blur_work_size
+    for tile in image.tiles(blur_work_size, tissue, margin=filter_reach(blur_radius)):
+        found = blurry_mask(tile.rgb, tile.tissue, blur_radius, blur_threshold)
+        tile.copy_to(blurry, found)
+        tissue_area += cv2.countNonZero(tile.tissue)
+        blurry_area += cv2.countNonZero(found)
     image.save("blurry.png", blurry)
+    rgb = image.picture(image_work_size)
     overlay = drawing.overlay(rgb, tissue, blurry)
     image.save("overlay.jpg", overlay, small=(rgb, overlay))
-    area = cv2.countNonZero(tissue)
-    return cv2.countNonZero(blurry) / area if area else None
+    return blurry_area / tissue_area if tissue_area else None
 
 
 def check_blurry(percent_blurry: float | None, blur_max: float) -> bool:
@@ -65,25 +75,25 @@ def blurry_action(image: BaseImage, percent_blurry: float) -> None:
     logger.warning("%s: %.1f %% of the tissue is blurry, please rescan", image.name, 100 * percent_blurry)
 
 
-def save_result(image: BaseImage, image_work_size: str, tissue_fraction: float, percent_blurry: float | None,
+def save_result(image: BaseImage, image_work_size: str, tissue: Tissue, percent_blurry: float | None,
                 too_blurry: bool) -> dict:
     """Write the slide's row of the results; returns it."""
     status = "no_tissue" if percent_blurry is None else "rescan" if too_blurry else "ok"
-    return results.save_row(image.output, image.name, status, **image.describe(image_work_size),
-                            tissue_fraction=tissue_fraction, percent_blurry=percent_blurry)
+    return results.save_row(image.output, image.name, status, **image.describe(image_work_size, tissue.warnings),
+                            tissue_fraction=tissue.fraction, percent_blurry=percent_blurry)
 
 
-def check_slide(file_name: str, image_work_size: str, blur_radius: float, blur_threshold: float, blur_max: float,
-                output: str) -> dict:
+def check_slide(file_name: str, image_work_size: str, blur_work_size: str, blur_radius: float, blur_threshold: float,
+                blur_max: float, output: str) -> dict:
     """Take one slide through every step; returns its row, also when a step failed."""
     try:
         image = load_image(file_name, image_work_size, output)
-        tissue_fraction = tissue_segmentation_simple(image, image_work_size)
-        percent_blurry = identifyBlurryRegions(image, image_work_size, blur_radius, blur_threshold)
+        tissue = tissue_segmentation_simple(image, image_work_size)
+        percent_blurry = identifyBlurryRegions(image, image_work_size, blur_work_size, blur_radius, blur_threshold)
         too_blurry = check_blurry(percent_blurry, blur_max)
         if too_blurry:
             blurry_action(image, percent_blurry)
-        return save_result(image, image_work_size, tissue_fraction, percent_blurry, too_blurry)
+        return save_result(image, image_work_size, tissue, percent_blurry, too_blurry)
     except Exception as error:  # one bad slide must not stop the others
         return results.save_failure(output, file_name, error)
 

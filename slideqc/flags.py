@@ -16,7 +16,7 @@ HOME = Path(__file__).resolve().parent.parent  # the folder of the scripts
 # The defaults of --folder and --output. The environment can set others, for a script and every process it starts.
 DATA = Path(os.environ.get("SLIDEQC_DATA") or HOME / "data")
 OUTPUT = Path(os.environ.get("SLIDEQC_OUTPUT") or HOME / "output")
-PARAMETERS = ("image_work_size", "blur_radius", "blur_threshold", "blur_max")
+PARAMETERS = ("image_work_size", "blur_work_size", "blur_radius", "blur_threshold", "blur_max")
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -26,13 +26,16 @@ def parser(description: str) -> argparse.ArgumentParser:
     flags.add_argument("--filetype", default="svs", help="their ending (svs)")
     flags.add_argument("--output", type=_resolved, default=OUTPUT, help="where the results go (output)")
     flags.add_argument("--image-work-size", type=_work_size, default="1.25x", metavar="SIZE",
-                       help="magnification to work at, or a part of the full size such as 1/16 (1.25x)")
-    flags.add_argument("--blur-radius", type=_number(above=0, up_to=1000), default=7, metavar="PX",
-                       help="sigma of the Gaussian, in pixels of the working size (7)")
+                       help="magnification of the overview, where tissue is found, or a part of the full size such as "
+                       "1/16 (1.25x)")
+    flags.add_argument("--blur-work-size", type=_work_size, default="5x", metavar="SIZE",
+                       help="magnification at which focus is judged, or a part of the full size (5x)")
+    flags.add_argument("--blur-radius", type=_number(above=0, up_to=200), default=7, metavar="PX",
+                       help="sigma of the Gaussian, in pixels at --blur-work-size (7)")
     flags.add_argument("--blur-threshold", type=_number(), default=0.05, metavar="T",
                        help="blurry where the smoothed Laplacian of the gray values, 0-1, is at most this (0.05)")
-    flags.add_argument("--blur-max", type=_number(up_to=1), default=0.05, metavar="F",
-                       help="rescan above this fraction of the tissue, 0-1 (0.05)")
+    flags.add_argument("--blur-max", type=_number(up_to=1), default=0.10, metavar="F",
+                       help="rescan above this fraction of the tissue, 0-1 (0.10)")
     return flags
 
 

@@ -31,6 +31,7 @@ from slideqc import flags
 from slideqc.orchestration import flows
 from slideqc.output import results
 from slideqc.output.run import Run
+from slideqc.tissue_warnings import Tissue
 
 # A shared drive may fail for a moment: tasks that read a slide are retried once.
 RETRY = {"max_retries": 1, "retry_delay": timedelta(seconds=1)}
@@ -49,14 +50,14 @@ def blurry_action(image: BaseImage, percent_blurry: float) -> None:
 
 
 @task(trigger=all_finished, skip_on_upstream_skip=False)
-def save_result(file_name: str, output: str, image: BaseImage, image_work_size: str, tissue_fraction: float,
+def save_result(file_name: str, output: str, image: BaseImage, image_work_size: str, tissue: Tissue,
                 percent_blurry: float | None, too_blurry: bool) -> None:
     """Write the slide's row, also if a step failed: then this task receives an exception instead of a result."""
     try:
-        for result in (image, tissue_fraction, percent_blurry, too_blurry):
+        for result in (image, tissue, percent_blurry, too_blurry):
             if isinstance(result, Exception):
                 raise result
-        pipeline.save_result(image, image_work_size, tissue_fraction, percent_blurry, too_blurry)
+        pipeline.save_result(image, image_work_size, tissue, percent_blurry, too_blurry)
     except Exception as error:
         raise FAIL(results.save_failure(output, file_name, error)["error"]) from None
 
@@ -66,15 +67,16 @@ def define_flow() -> Flow:
     with Flow("Image QC", terminal_state_handler=flows.finish) as flow:
         file_name = Parameter("file_name")
         image_work_size = Parameter("image_work_size", default="1.25x")
+        blur_work_size = Parameter("blur_work_size", default="5x")
         blur_radius = Parameter("blur_radius", default=7)
         blur_threshold = Parameter("blur_threshold", default=0.05)
-        blur_max = Parameter("blur_max", default=0.05)
+        blur_max = Parameter("blur_max", default=0.10)
         output = Parameter("output", default=str(flags.OUTPUT))
 
         image = load_image(file_name, image_work_size, output)
         result = tissue_segmentation_simple(image, image_work_size)
-        percent_blurry = identifyBlurryRegions(image, image_work_size, blur_radius, blur_threshold,
-                                               upstream_tasks=[result])
+        percent_blurry = identifyBlurryRegions(image, image_work_size, blur_work_size, blur_radius,
+                                               blur_threshold, upstream_tasks=[result])
         too_blurry = check_blurry(percent_blurry, blur_max)
         with case(too_blurry, True):
             blurry_action(image, percent_blurry)

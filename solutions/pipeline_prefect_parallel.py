@@ -48,15 +48,16 @@ def define_flow() -> Flow:
     with Flow("Image QC, mapped", terminal_state_handler=flows.finish) as flow:
         file_names = Parameter("file_names")
         image_work_size = unmapped(Parameter("image_work_size", default="1.25x"))
+        blur_work_size = unmapped(Parameter("blur_work_size", default="5x"))
         blur_radius = unmapped(Parameter("blur_radius", default=7))
         blur_threshold = unmapped(Parameter("blur_threshold", default=0.05))
-        blur_max = unmapped(Parameter("blur_max", default=0.05))
+        blur_max = unmapped(Parameter("blur_max", default=0.10))
         output = unmapped(Parameter("output", default=str(flags.OUTPUT)))
 
         image = load_image.map(file_names, image_work_size, output)
         result = tissue_segmentation_simple.map(image, image_work_size)
-        percent_blurry = identifyBlurryRegions.map(image, image_work_size, blur_radius, blur_threshold,
-                                                   upstream_tasks=[result])
+        percent_blurry = identifyBlurryRegions.map(image, image_work_size, blur_work_size, blur_radius,
+                                                   blur_threshold, upstream_tasks=[result])
         too_blurry = apply_map(rescan_if_blurry, image, percent_blurry, blur_max)
         saved = save_result.map(file_names, output, image, image_work_size, result, percent_blurry, too_blurry)
         flow.set_reference_tasks([saved])

@@ -78,8 +78,9 @@ def define_flow():
         size = unmapped(Parameter("image_work_size"))
         image = load_image.map(Parameter("file_names"), size)
         tissue = tissue_segmentation_simple.map(image, size)
-        percent_blurry = identifyBlurryRegions.map(image, size, unmapped(Parameter("blur_radius")),
-                                                   unmapped(Parameter("blur_threshold")), upstream_tasks=[tissue])
+        percent_blurry = identifyBlurryRegions.map(
+            image, size, unmapped(Parameter("blur_work_size")), unmapped(Parameter("blur_radius")),
+            unmapped(Parameter("blur_threshold")), upstream_tasks=[tissue])
         too_blurry = apply_map(rescan, image, percent_blurry, unmapped(Parameter("blur_max", default=0.05)))
         save_result.map(image, size, tissue, percent_blurry, too_blurry)
     flow.executor = LocalDaskExecutor(scheduler="processes", num_workers=2)

@@ -53,8 +53,8 @@ def define_flow():
         size, output = Parameter("image_work_size"), Parameter("output")
         image = load_image(Parameter("file_name"), size, output)
         tissue = tissue_segmentation_simple(image, size)
-        percent_blurry = identifyBlurryRegions(image, size, Parameter("blur_radius"), Parameter("blur_threshold"),
-                                               upstream_tasks=[tissue])
+        percent_blurry = identifyBlurryRegions(image, size, Parameter("blur_work_size"), Parameter("blur_radius"),
+                                               Parameter("blur_threshold"), upstream_tasks=[tissue])
         too_blurry = check_blurry(percent_blurry, Parameter("blur_max"))
         with case(too_blurry, True):
             blurry_action(image, percent_blurry)

@@ -54,6 +54,7 @@ def test_base_magnification(power, mpp, magnification):
     (20, 0.5, None), (20, 0.499, None), (40, 0.2269, None), (20, 0.36, None), (None, None, None), (20, None, None),
     (20, 0.2428, "20x stated beside 0.2428 µm/px, which is 41.2x"), (20, 0.76, "which is 13.2x"),
     (5, 0.5, "5x stated beside 0.5 µm/px"), (20, 353, "353 µm/px, which no slide has: the stated 20x is used"),
+    (None, 353, "a pixel size of 353 µm/px, which no slide has: no magnification is known"),
     (4000, 0.5, "a magnification of 4000x, which no slide has: 20x taken from 0.5 µm/px"),
     (None, 0.5, "no magnification stated: 20x taken from 0.5 µm/px")])
 def test_odd_magnifications_are_told(power, mpp, words):

@@ -208,8 +208,13 @@ def test_a_series_is_one_slide(picture, tmp_path):
     assert BaseImage(folder / "a.dcm").facts.level_dimensions[0] == (1024, 512)
 
 
-def test_a_series_without_its_full_size_is_not_judged(picture, tmp_path):
-    formats.dicom(tmp_path / "slide.dcm", picture, (1, 4)).unlink()
+@pytest.mark.parametrize("told", [True, False])
+def test_a_series_without_its_full_size_is_not_judged(told, picture, tmp_path):
+    """Where a file tells that it is a smaller copy, and where only its pixels do, twice as large as the lens has it."""
+    formats.dicom(tmp_path / "slide.dcm", picture, (1, 2, 4)).unlink()
+    if not told:
+        for path in tmp_path.iterdir():
+            path.write_bytes(path.read_bytes().replace(b"VOLUME\\RESAMPLED", b"VOLUME\\NONE     "))
     (path,) = map(Path, flags.slides(tmp_path, "dcm"))
     said = refusal(path)
     assert "full size" in said and "copy the whole series" in said

@@ -94,7 +94,7 @@ def test_the_graph_is_the_one_that_the_workshop_draws(solutions, kind, files_par
     assert steps == {"load_image", "tissue_segmentation_simple", "identifyBlurryRegions", "check_blurry",
                      "blurry_action", "save_result"}
     assert {parameter.name for parameter in flow.parameters()} == {
-        files_parameter, "image_work_size", "blur_radius", "blur_threshold", "blur_max", "output"}
+        files_parameter, "image_work_size", "blur_work_size", "blur_radius", "blur_threshold", "blur_max", "output"}
     edges = {(edge.upstream_task.name, edge.downstream_task.name): edge for edge in flow.edges}
     assert edges["tissue_segmentation_simple", "identifyBlurryRegions"].key is None
     assert edges["case(True)", "blurry_action"] and edges["load_image", "blurry_action"]

@@ -22,7 +22,8 @@ from slideqc.output import drawing, results
 MASKS = ("tissue_seg.png", "blurry.png")
 SLIDES = {"sharp.svs": False, "partly-blurry.svs": True}  # is a part of it out of focus?
 # None of them is the default, so that a parameter that is not handed on shows in the results.
-PARAMETERS = {"image_work_size": "2.5x", "blur_radius": 5, "blur_threshold": 0.06, "blur_max": 0.2}
+PARAMETERS = {"image_work_size": "2.5x", "blur_work_size": "4x", "blur_radius": 5, "blur_threshold": 0.06,
+              "blur_max": 0.2}
 SLIDES_DONE = "slides-done"  # a file that says that the slides are there
 
 

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 TASKS = ("load_image", "tissue_segmentation_simple", "identifyBlurryRegions", "check_blurry", "blurry_action")
-DEFAULTS = {"image_work_size": "1.25x", "blur_radius": 7, "blur_threshold": 0.05, "blur_max": 0.05}
+DEFAULTS = {"image_work_size": "1.25x", "blur_work_size": "5x", "blur_radius": 7, "blur_threshold": 0.05,
+            "blur_max": 0.1}
 
 
 class Step(NamedTuple):

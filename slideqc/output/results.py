@@ -20,7 +20,7 @@ from slideqc.output import drawing, report
 COLUMNS = ("file_name", "status", "base_mag", "width", "height",
            "tissue_fraction", "percent_blurry", "warnings", "error")
 STATUSES = ("ok", "rescan", "no_tissue", "failed")
-NOTES = {"rescan": "too blurry: needs a rescan", "no_tissue": "no tissue found: blank glass, or very pale tissue"}
+NOTES = {"rescan": "too blurry: needs a rescan"}
 ROW_FILE = "_qc.json"
 LONGEST_NAME = 255  # bytes, on nearly all file systems
 TABLES = ("results.csv", "report.html", "run.json")

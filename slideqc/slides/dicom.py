@@ -19,6 +19,8 @@ MATRIX_WIDTH, MATRIX_HEIGHT, PIXELS = 0x0048_0006, 0x0048_0007, 0x7FE0_0010
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
 FRAMES = 0x5200_9230  # what is said of each frame: long, and behind all that is read here
 WANTED = (SYNTAX, IMAGE_TYPE, SERIES, MATRIX_WIDTH, MATRIX_HEIGHT)
+NO_FULL_SIZE = ("is a smaller copy of a slide, and the file of its DICOM series with the full size is not in the "
+                "folder: copy the whole series")
 LONG = (b"OB", b"OW", b"OF", b"OL", b"OD", b"OV", b"SQ", b"UC", b"UR", b"UT", b"UN", b"SV", b"UV")
 OPEN = 0xFFFF_FFFF    # as a length: up to a mark
 END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)  # the mark with which compressed pixels end
@@ -69,8 +71,7 @@ def refuse_incomplete(path: Path) -> None:
             _refuse_cut(sibling, "it" if sibling == path else sibling.name)
             files.append(file)
     if files and "RESAMPLED" in max(files, key=lambda file: file.rank).kinds:
-        raise SlideError("is a smaller copy of a slide, and the file of its DICOM series with the full size is not "
-                         "in the folder: copy the whole series")
+        raise SlideError(NO_FULL_SIZE)
 
 
 def read(path: Path) -> File:

@@ -58,7 +58,8 @@ def oddities(objective_power: float | None, mpp: float | None) -> list[str]:
     """What is odd about a slide's magnification and pixel size, for its row."""
     base = base_magnification(objective_power, mpp)
     if base is None:
-        return []
+        return [f"states a {figure}, which no slide has: no magnification is known" for figure in filter(None, [
+            objective_power and f"magnification of {objective_power:.4g}x", mpp and f"pixel size of {mpp:.4g} µm/px"])]
     if objective_power != base:
         stated = f"a magnification of {objective_power:.4g}x, which no slide has" if objective_power else (
             "no magnification stated")
@@ -69,6 +70,11 @@ def oddities(objective_power: float | None, mpp: float | None) -> list[str]:
         return [f"{base:g}x stated beside {mpp:.4g} µm/px, which is {MICRONS_AT_1X / mpp:.3g}x: one of them is wrong, "
                 f"and {base:g}x is used"]
     return []
+
+
+def smaller_than_stated(objective_power: float | None, mpp: float | None) -> bool:
+    """Is a pixel about twice as large as the lens makes it, or larger: a smaller level, taken for the full size?"""
+    return bool(objective_power and mpp and objective_power * mpp / MICRONS_AT_1X > 2 / 1.1)
 
 
 def no_magnification(objective_power: float | None, mpp: float | None, flag: str) -> str:

@@ -5,6 +5,7 @@ with tifffile and simplejpeg instead: the same pixels, three to ten times sooner
 """
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 import openslide
 
 from slideqc.errors import SlideError
-from slideqc.slides import levels, magnification, memory, refused, tiff, tiles
+from slideqc.slides import dicom, levels, magnification, memory, refused, tiff, tiles
 from slideqc.slides.cells import Cells
 from slideqc.slides.magnification import Plan
 from slideqc.slides.tiles import Pixels
@@ -57,7 +58,7 @@ def in_words(path: Path) -> Iterator[None]:
         problem = refused.why_not_read(path, error)
     else:
         return
-    problem = problem.replace(str(path), path.name).replace(str(path.parent), "")
+    problem = problem.replace(str(path), path.name).replace(f"{path.parent}{os.sep}", "")
     raise SlideError(f"{path.name} {' '.join(problem.split())}")
 
 
@@ -72,7 +73,10 @@ def read_facts(path: Path) -> Facts:
         with slide:
             refused.refuse_incomplete(path)
             _try_full_size(slide)
-            return _facts(path, slide)
+            facts = _facts(path, slide)
+        if facts.vendor == "dicom" and magnification.smaller_than_stated(facts.objective_power, facts.mpp):
+            raise SlideError(dicom.NO_FULL_SIZE)
+        return facts
 
 
 def _facts(path: Path, slide: openslide.OpenSlide) -> Facts:

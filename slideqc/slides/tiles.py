@@ -13,7 +13,7 @@ from PIL import Image
 from slideqc.slides import jpeg_tiles, levels
 from slideqc.slides.levels import JpegTiles
 
-PIECE = 1024          # px, the side of what OpenSlide is asked for at a time
+PIECE = 512           # px, the side of what OpenSlide is asked for at a time
 WHOLE = 8 << 20       # px of a level that OpenSlide gives in one piece
 NEAR = 64             # px
 
@@ -64,10 +64,12 @@ class _OfOpenSlide:
         (x, right), (y, down) = map(self._corner, (left, top))
         region = self.slide.read_region((x, y), self.number, (size[0] + right, size[1] + down))
         region = region.crop((right, down, *region.size)) if right or down else region
-        alpha = region.getchannel("A")
+        alpha = np.asarray(region.getchannel("A"))
+        if alpha.min() == 255:
+            return Pixels(cv2.cvtColor(np.asarray(region), cv2.COLOR_RGBA2RGB), None)
         canvas = Image.new("RGB", size, self.background)
-        canvas.paste(region, mask=alpha)
-        scanned = cv2.inRange(np.asarray(alpha), 1, 255)
+        canvas.paste(region, mask=region.getchannel("A"))
+        scanned = cv2.inRange(alpha, 1, 255)
         return Pixels(np.asarray(canvas), None if scanned.all() else scanned)
 
     def _corner(self, at: int) -> tuple[int, int]:

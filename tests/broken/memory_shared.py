@@ -15,8 +15,9 @@ def tissue_segmentation_simple(image, image_work_size):
 
 
 @task
-def identifyBlurryRegions(image, image_work_size, blur_radius, blur_threshold):  # noqa: N802
-    return seen[image.name] and pipeline.identifyBlurryRegions(image, image_work_size, blur_radius, blur_threshold)
+def identifyBlurryRegions(image, image_work_size, blur_work_size, blur_radius, blur_threshold):  # noqa: N802
+    return seen[image.name] and pipeline.identifyBlurryRegions(image, image_work_size, blur_work_size, blur_radius,
+                                                               blur_threshold)
 
 
 right.tissue_segmentation_simple = tissue_segmentation_simple

@@ -11,6 +11,7 @@ def define_flow():
         p = parameters()
         image = load_image(p.file_name, p.image_work_size)
         tissue_segmentation_simple(image, p.image_work_size)
-        percent_blurry = identifyBlurryRegions(image, p.image_work_size, p.blur_radius, p.blur_threshold)
+        percent_blurry = identifyBlurryRegions(image, p.image_work_size, p.blur_work_size, p.blur_radius,
+                                               p.blur_threshold)
         rescan(image, percent_blurry, p.blur_max)
     return flow

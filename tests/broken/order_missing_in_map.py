@@ -11,6 +11,7 @@ def define_flow():
         p = mapped_parameters()
         image = load_image.map(p.file_names, p.image_work_size)
         tissue_segmentation_simple.map(image, p.image_work_size)
-        percent_blurry = identifyBlurryRegions.map(image, p.image_work_size, p.blur_radius, p.blur_threshold)
+        percent_blurry = identifyBlurryRegions.map(image, p.image_work_size, p.blur_work_size, p.blur_radius,
+                                                   p.blur_threshold)
         apply_map(rescan, image, percent_blurry, p.blur_max)
     return flow

@@ -10,7 +10,7 @@ import solutions.pipeline_prefect as right
 def tissue_segmentation_simple(image, image_work_size):
     rgb = image.picture(image_work_size)
     rgb[:] = 255 - rgb
-    image.save("tissue_seg.png", pipeline.tissue_mask(rgb))
+    image.save("tissue_seg.png", pipeline.tissue_mask(rgb, image.scanned(image_work_size)))
 
 
 right.tissue_segmentation_simple = tissue_segmentation_simple

@@ -40,16 +40,16 @@ def measure(p: SimpleNamespace) -> tuple[Task, Task, Task]:
     """The steps up to the blur step; gives the image, its tissue, its blur."""
     image = load_image(p.file_name, p.image_work_size, p.output)
     result = tissue_segmentation_simple(image, p.image_work_size)
-    return image, result, identifyBlurryRegions(image, p.image_work_size, p.blur_radius, p.blur_threshold,
-                                                upstream_tasks=[result])
+    return image, result, identifyBlurryRegions(image, p.image_work_size, p.blur_work_size, p.blur_radius,
+                                                p.blur_threshold, upstream_tasks=[result])
 
 
 def measure_mapped(p: SimpleNamespace) -> tuple[Task, Task]:
     """The same steps for each slide; gives the images and their blur."""
     image = load_image.map(p.file_names, p.image_work_size)
     result = tissue_segmentation_simple.map(image, p.image_work_size)
-    return image, identifyBlurryRegions.map(image, p.image_work_size, p.blur_radius, p.blur_threshold,
-                                            upstream_tasks=[result])
+    return image, identifyBlurryRegions.map(image, p.image_work_size, p.blur_work_size, p.blur_radius,
+                                            p.blur_threshold, upstream_tasks=[result])
 
 
 def rescan(image: Task, percent_blurry: Task, blur_max: Task) -> Task:
