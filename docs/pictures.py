@@ -29,7 +29,7 @@ def pipeline_overview(target: Path) -> None:
         slide = generate.write_slide(Path(folder) / "slide.svs", width=46000, height=32914, magnification=20, seed=4)
         image = pipeline.load_image(str(slide), "1.25x", folder)
         pipeline.tissue_segmentation_simple(image, "1.25x")
-        percent_blurry = pipeline.identifyBlurryRegions(image, "1.25x", 7, 0.05)
+        percent_blurry = pipeline.identifyBlurryRegions(image, "1.25x", "5x", 7, 0.05)
         tissue, blurry = image.load_mask("tissue_seg.png"), image.load_mask("blurry.png")
         panels = {
             "the slide, at 1.25x": image.picture("1.25x"),

@@ -170,6 +170,6 @@ def test_the_check_asks_for_the_new_step(changed, tmp_path):
 
 def test_the_changed_copy_passes_its_tests_and_the_linter(changed):
     run(changed, "-m", "ruff", "check", *{change.partition("\n")[0] for change in CHANGES})
-    done = run(changed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_pipeline.py",
+    done = run(changed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_pixels.py",
                "tests/test_solutions.py", "-k", "pen_marks or graph_is or (good_slides and inside)")
     assert re.search(r"\b[3-9] passed", done.stdout), done.stdout

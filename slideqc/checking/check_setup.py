@@ -124,7 +124,7 @@ def check_reading() -> list[CheckResult]:
         write_slide(path, width=2048, height=1536, magnification=20, seed=1)
         facts = read_facts(path)
         plan = magnification.plan(16, facts.level_dimensions, facts.level_downsamples)
-        if read_picture(path, facts, plan).shape != (96, 128, 3):
+        if read_picture(path, facts, plan).rgb.shape != (96, 128, 3):
             return [CheckResult("MISSING", "slides are read with the wrong size", packages.repair())]
     return [CheckResult("ok", "slides can be read")]
 

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -45,15 +45,27 @@ class PartTimer:
                 self.parts.pop()
         return timed_function
 
+    def timed_tiles(self, function: Callable[..., Iterator]) -> Callable[..., Iterator]:
+        """The same function, whose tiles are timed as `read`: each is read when the loop asks for it."""
+        @functools.wraps(function)
+        def timed_function(*args: object, **kwargs: object) -> Iterator:
+            tiles = function(*args, **kwargs)
+            read_next = self.timed("read", lambda: next(tiles, None))
+            while (tile := read_next()) is not None:
+                yield tile
+        return timed_function
+
     def attach(self, pipeline: object) -> None:
         """Time the functions that `check_slide` calls."""
         functions = {"read": [(pipeline.BaseImage, "__init__"), (pipeline.BaseImage, "picture")],
-                  "tissue": [(pipeline, "tissue_mask")], "blur": [(pipeline, "blurry_mask")],
+                  "tissue": [(pipeline, "tissue_mask"), (pipeline, "tissue_warnings")],
+                  "blur": [(pipeline, "blurry_mask")],
                   "draw": [(drawing, "overlay"), (drawing, "thumbnail")],
                   "write": [(pipeline.BaseImage, "save"), (pipeline.BaseImage, "load_mask"), (results, "save_row")]}
         for part, places in functions.items():
             for owner, name in places:
                 setattr(owner, name, self.timed(part, getattr(owner, name)))
+        pipeline.BaseImage.tiles = self.timed_tiles(pipeline.BaseImage.tiles)
 
 
 def run(order: dict) -> list[dict]:

@@ -62,7 +62,7 @@ class Cells:
         self.columns = Axis(tiles.tile_width, tiles.width, plan.width, plan.reduction)
         self._kept: dict[tuple[int, int], tuple[int, Pixels]] = {}  # cells, each after the row that it begins with
         self._bytes = 0
-        self._parts: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._parts: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def read(self, left: int, top: int, right: int, bottom: int) -> Pixels:
         """The working pixels from (left, top) up to (right, bottom)."""
@@ -114,36 +114,34 @@ class Cells:
         height, width = self.rows.size(row), self.columns.size(column)
         if self.rows.simple and self.columns.simple:
             return _reduced(self.tiles.read(row, column), int(self.rows.reduction), width, height)
-        sums = self._sums(row, column)[:height, :width]
-        if row and self._is_wanted(row - 1, column):
-            below, _ = self._parts_of(row - 1, column)
-            sums[:len(below)] += below[:, :width]
-        if column and self._is_wanted(row, column - 1):
-            _, beside = self._parts_of(row, column - 1)
-            sums[:, :beside.shape[1]] += beside[:height]
-        if row and column and self._is_wanted(row - 1, column - 1):
-            below, _ = self._parts_of(row - 1, column - 1)
-            corner = below[:, self.columns.size(column - 1):]
-            sums[:len(corner), :corner.shape[1]] += corner
-        rgb = np.rint(np.float32(sums[..., :3]) * np.float32(1 / (self.rows.reduction * self.columns.reduction)))
-        unscanned = sums[..., 3] > 0
-        return Pixels(np.uint8(rgb), np.uint8(~unscanned) * 255 if unscanned.any() else None)
+        colours, unscanned = (sums[:height, :width] for sums in self._sums(row, column))
+        # What the cells above, beside, and above that one have of pixels that end here.
+        for up, back in ((1, 0), (0, 1), (1, 1)):
+            if row >= up and column >= back and self._is_wanted(row - up, column - back):
+                for sums, parts in zip((colours, unscanned), self._parts_of(row - up, column - back), strict=True):
+                    part = parts[0][:, self.columns.size(column - 1) if back else 0:][:, :width] if up else (
+                        parts[1][:height])
+                    sums[:len(part), :part.shape[1]] += part
+        rgb = cv2.convertScaleAbs(colours, alpha=1 / (self.rows.reduction * self.columns.reduction))
+        return Pixels(rgb, np.uint8(unscanned == 0) * 255 if unscanned.any() else None)
 
-    def _sums(self, row: int, column: int) -> np.ndarray:
-        """For each pixel of which the cell's tiles have a part, the sums over that: red, green, blue, unscanned."""
+    def _sums(self, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
+        """For each pixel of which the cell's tiles have a part, the sums over that: of colours, and of gaps."""
         rows, columns = self.rows, self.columns
-        sums = np.zeros((rows.parts(row), columns.parts(column), 4))
+        shape = rows.parts(row), columns.parts(column)
+        colours, unscanned = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
         for y, x in product(rows.tiles_of(row), columns.tiles_of(column)):
             rgb, scanned = self.tiles.read(y, x)
             edges = (rows.edges(row, y, len(rgb)), columns.edges(column, x, rgb.shape[1]))
-            sums[..., :3] += sums_between(rgb, *edges)
+            cv2.add(colours, sums_between(rgb, *edges), colours)
             if scanned is not None:
-                sums[..., 3] += sums_between(255 - scanned, *edges)
-        self._parts[row, column] = sums[rows.size(row):].copy(), sums[:, columns.size(column):].copy()
-        return sums
+                unscanned += sums_between(255 - scanned, *edges)
+        self._parts[row, column] = [(sums[rows.size(row):].copy(), sums[:, columns.size(column):].copy())
+                                    for sums in (colours, unscanned)]
+        return colours, unscanned
 
-    def _parts_of(self, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
-        """What a cell's tiles have of the pixels that end in the cells below it, and beside it."""
+    def _parts_of(self, row: int, column: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What a cell's tiles have of the pixels that end in the cells below it, and beside it: colours, and gaps."""
         if (row, column) not in self._parts:
             self._sums(row, column)
         return self._parts[row, column]
@@ -163,15 +161,25 @@ def _reduced(tile: Pixels, by: int, width: int, height: int) -> Pixels:
 
 
 def sums_between(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Sums over the rectangles between edges, which may lie within a pixel: float64 (rows - 1, columns - 1, …).
+    """Sums over the rectangles between edges, which may lie within a pixel: float32 (rows - 1, columns - 1, …).
 
     `pixels` is uint8 (height, width) or (height, width, channels); the edges run from 0 to its height and width.
     """
-    table = cv2.integral(pixels, sdepth=cv2.CV_64F)
-    for axis, edges in enumerate((rows, columns)):
-        before = edges.astype(int)
-        after = np.minimum(before + 1, table.shape[axis] - 1)
-        low, high = table.take(before, axis), table.take(after, axis)
-        part = (edges - before).reshape(-1, *[1] * (low.ndim - 1 - axis))
-        table = np.diff(low + part * (high - low), axis=axis)
-    return table
+    for edges in (rows, columns):
+        pixels = cv2.transpose(_sums_of_rows(pixels, edges))
+    return pixels
+
+
+def _sums_of_rows(pixels: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """For each pair of neighbouring edges the sum of the rows between them, of the outer ones only a share."""
+    low, high = edges[:-1, None], edges[1:, None]
+    first = low.astype(int)
+    places = first + np.arange((np.ceil(high) - first).max(initial=1))
+    shares = np.float32((np.minimum(high, places + 1) - np.maximum(low, places)).clip(0))
+    places = np.minimum(places, len(pixels) - 1).astype(int)
+    shape = (-1, *[1] * (pixels.ndim - 1))
+    sums = np.zeros((len(low), *pixels.shape[1:]), np.float32)
+    part = np.empty_like(sums)
+    for place, share in zip(places.T, shares.T, strict=True):
+        sums += np.multiply(pixels[place], share.reshape(shape), out=part)
+    return sums

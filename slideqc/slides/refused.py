@@ -40,7 +40,7 @@ def why_not_opened(path: Path, error: Exception) -> str:
     except SlideError as incomplete:
         return str(incomplete)
     except ValueError as damage:
-        return f"is damaged ({damage}): take another copy of it, or scan it again"
+        return f"is damaged ({damage}): take it from a backup, or scan it again"
     if tiff.is_tiff(path):
         return _why_no_tiff(tiff.pages(path), error)
     if "No such file" in str(error):
@@ -54,7 +54,7 @@ def why_not_opened(path: Path, error: Exception) -> str:
         return "is not a slide but a web page, which some servers send in place of a file: download the file itself"
     if dicom.is_dicom(path):
         return f"is a DICOM file that OpenSlide does not read ({error}): {CONVERT}"
-    return f"is not a slide in a format that OpenSlide reads ({error})"
+    return "is not a slide in a format that OpenSlide reads: is it whole, is it a slide?"
 
 
 def _why_no_tiff(pages: tuple[tiff.Page, ...], error: Exception) -> str:
@@ -72,7 +72,7 @@ def why_not_read(path: Path, error: Exception) -> str:
         return f"has pixels of {samples[1]} bits, which OpenSlide does not read: scale them to 8 bits, and {CONVERT}"
     if mismatch := re.search(r"expected (\d+)x(\d+), got (\d+)x(\d+)", str(error)):
         return wrong_size(*map(int, mismatch.groups()))
-    return f"cannot be read ({error}): its pixels are damaged; take another copy of it, or scan it again"
+    return f"cannot be read ({error}): its pixels are damaged; take it from a backup, or scan it again"
 
 
 def wrong_size(width: int, height: int, its_width: int, its_height: int) -> str:
