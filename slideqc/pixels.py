@@ -7,7 +7,7 @@ LUMA = np.array([[0.2125, 0.7154, 0.0721]], np.float32)  # gray as scikit-image'
 SQUARE = np.ones((5, 5), np.uint8)
 LEAST_CONTRAST = 15    # gray levels between tissue and glass: shading and noise of bare glass stay below
 LEAST_PIECE = 0.0002   # part of the scanned picture in one piece: dust stays below
-BLACK = 60             # gray levels: ink and stains are lighter than the holder of a slide, or a fluorescent ground
+BLACK = 40             # gray levels: most inks and stains are lighter than a slide holder or a fluorescent ground
 FLAT = 12              # gray levels between neighbours, at most, where there is no structure
 FINE_RADIUS = 5        # px: a Gaussian wider than this is computed on means of 2 × 2 pixels
 
@@ -30,8 +30,10 @@ def tissue_mask(rgb: np.ndarray, scanned: np.ndarray) -> np.ndarray:
     number, pieces = cv2.connectedComponents(dark)
     is_tissue = np.bincount(pieces[wide > 0], minlength=number) >= LEAST_PIECE * levels.sum()
     tissue = np.uint8(255 * is_tissue)[pieces]
-    # Closing fills gaps as wide as a few cells, and leaves the outline where it was.
-    return cv2.bitwise_and(cv2.morphologyEx(tissue, cv2.MORPH_CLOSE, SQUARE, iterations=3), scanned)
+    # Closing fills gaps as wide as a few cells, and leaves the outline where it was. The picture's edge is no outline.
+    tissue = cv2.copyMakeBorder(tissue, 6, 6, 6, 6, cv2.BORDER_CONSTANT, value=0)
+    tissue = cv2.morphologyEx(tissue, cv2.MORPH_CLOSE, SQUARE, iterations=3)
+    return cv2.bitwise_and(np.ascontiguousarray(tissue[6:-6, 6:-6]), scanned)
 
 
 def otsu(levels: np.ndarray) -> tuple[int, float]:

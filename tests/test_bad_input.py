@@ -165,7 +165,7 @@ def test_full_disk(script, small_slides, run, tmp_path):
 def test_one_picture_that_cannot_be_written(small_slides, tmp_path):
     """A drive may be away for a moment. The run goes on."""
     (tmp_path / "small-1.svs_blurry.png" / "in the way").mkdir(parents=True)
-    rows = [pipeline.check_slide(str(small_slides / f"small-{number}.svs"), "1.25x", 7, 0.05, 0.05, str(tmp_path))
+    rows = [pipeline.check_slide(str(small_slides / f"small-{number}.svs"), "1.25x", "5x", 7, 0.05, 0.1, str(tmp_path))
             for number in (1, 3)]
     assert [row["status"] for row in rows] == ["failed", "ok"]
     assert rows[0]["error"].startswith("cannot write small-1.svs_blurry.png (")

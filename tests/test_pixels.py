@@ -36,11 +36,12 @@ def reference_tissue(rgb: np.ndarray, scanned: np.ndarray | None = None) -> np.n
     for piece in range(1, pieces.max() + 1):
         if (wide & (pieces == piece)).sum() < 0.0002 * scanned.sum():
             mask[pieces == piece] = False
+    mask = np.pad(mask, 20)
     for _ in range(3):
         mask = dilation(mask, SQUARE)
     for _ in range(3):
         mask = erosion(mask, SQUARE)
-    return mask & scanned
+    return mask[20:-20, 20:-20] & scanned
 
 
 def reference_blurry(rgb: np.ndarray, tissue: np.ndarray, radius: float, threshold: float) -> np.ndarray:

@@ -40,7 +40,7 @@ STEPS = {
         "run": "define_flow() only builds. The loop over the files calls flow.run(file_name=…), in main() or under "
                "`if __name__ == \"__main__\":`, so that the file can be imported without running.",
         "script": "main() stays as it is but for its loop: it takes the flags, calls flow.run() with the file, the "
-                  "output and the four parameters that check_slide() got, and ends with run.finish(). Run the script "
+                  "output and the five parameters that check_slide() got, and ends with run.finish(). Run the script "
                   "with python to see where it stops.",
         "result": "The steps compute what they computed in pipeline.py; only who calls them changes. Compare the "
                   "arguments that each task gets with check_slide() in pipeline.py.",
