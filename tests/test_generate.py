@@ -1,4 +1,4 @@
-"""Generated and planted slides, as OpenSlide sees them, and their truth, as scikit-image's filters find it."""
+"""Generated and planted slides, as OpenSlide sees them, and their truth, as the steps of the pipeline find it."""
 
 import subprocess
 import sys
@@ -8,10 +8,8 @@ import cv2
 import numpy as np
 import openslide
 import pytest
-from skimage.color import rgb2gray
-from skimage.filters import gaussian, laplace, threshold_otsu
-from skimage.morphology import dilation, footprint_rectangle
 
+import pipeline
 from slideqc.slides import aperio, awkward, generate, reading
 from slideqc.slides.generate import truth_path, write_slide
 from slideqc.slides.magnification import Plan
@@ -185,23 +183,35 @@ def test_imagecodecs_is_not_needed(tmp_path):
 
 # The truth --------------------------------------------------------------------------------------------------------
 
-def test_truth_is_what_the_steps_find(full):
-    with openslide.OpenSlide(full) as slide:
-        gray = rgb2gray(pixels(slide, slide.level_count - 1))
-    inverted = 255 - np.round(255 * gray).astype(np.uint8)
-    tissue = inverted > threshold_otsu(inverted)
-    for _ in range(3):
-        tissue = dilation(tissue, footprint_rectangle((5, 5)))
-    blurry = tissue & (gaussian(np.abs(laplace(gray)), sigma=7) <= 0.05)
+def judged(path: Path, output: Path, size: str = "5x") -> tuple[np.ndarray, np.ndarray, float]:
+    """The masks of the pipeline's steps, bool (height, width) at 1.25x, and percent_blurry."""
+    image = pipeline.load_image(str(path), "1.25x", str(output))
+    pipeline.tissue_segmentation_simple(image, "1.25x")
+    percent = pipeline.identifyBlurryRegions(image, "1.25x", size, 7, 0.05)
+    return image.load_mask("tissue_seg.png") > 0, image.load_mask("blurry.png") > 0, percent
 
+
+def test_truth_is_what_the_steps_find(full, tmp_path):
+    tissue, blurry, percent = judged(full, tmp_path)
     truth = truth_of(full)
-    assert np.sum(tissue & (truth > 0)) / np.sum(tissue | (truth > 0)) >= 0.90
-    assert blurry[truth == SHARP].mean() <= 0.05
+    assert np.sum(tissue & (truth > 0)) / np.sum(tissue | (truth > 0)) >= 0.95
+    assert blurry[truth == SHARP].mean() <= 0.02
     if "20x" in full.name:
-        assert not (truth == BLURRED).any()
+        assert not (truth == BLURRED).any() and percent <= 0.02
     else:
-        assert blurry[truth == BLURRED].mean() >= 0.90
+        assert blurry[truth == BLURRED].mean() >= 0.95
         assert 0.08 <= np.sum(truth == BLURRED) / np.sum(truth > 0) <= 0.35
+
+
+def test_tissue_is_sharp_at_ten_times(tmp_path):
+    path = small(tmp_path / "slide.svs", width=8192, height=6144, blurred=False)
+    assert judged(path, tmp_path)[2] <= 0.02 and judged(path, tmp_path, "10x")[2] <= 0.10
+
+
+def test_one_picture_in_three_pyramids(tmp_path):
+    found = [judged(small(tmp_path / f"{len(levels)}.svs", width=8192, height=6144, levels=levels), tmp_path)[2]
+             for levels in ((1,), (1, 4), (1, 4, 16))]
+    assert max(found) - min(found) <= 0.005 and min(found) > 0.1
 
 
 def test_truth_is_what_was_drawn(small_slide):

@@ -68,7 +68,7 @@ def test_odd_magnifications_are_told(power, mpp, words):
                                                (900, None, "900x, which no slide has: give")])
 def test_nonsense_names_the_way_out(power, mpp, words):
     """And never a magnification below that nonsense."""
-    with pytest.raises(ValueError, match=f"{words}.* such as --blur-work-size 1/16$"):
+    with pytest.raises(ValueError, match=f"{words}.* such as --image-work-size 1/16 --blur-work-size 1/4$"):
         downsample_for("5x", power, mpp, "--blur-work-size")
     assert downsample_for("1/16", power, mpp) == 16
 

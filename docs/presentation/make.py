@@ -164,7 +164,7 @@ def title_picture(target: Path) -> None:
         slide = generate.write_slide(Path(folder) / "slide.svs", width=24000, height=18000, magnification=20, seed=4)
         image = pipeline.load_image(str(slide), "1.25x", folder)
         pipeline.tissue_segmentation_simple(image, "1.25x")
-        pipeline.identifyBlurryRegions(image, "1.25x", 7, 0.05)
+        pipeline.identifyBlurryRegions(image, "1.25x", "5x", 7, 0.05)
         drawn = drawing.overlay(image.picture("1.25x"), image.load_mask("tissue_seg.png"),
                                 image.load_mask("blurry.png"))
     target.write_bytes(drawing.encode("title.jpg", drawn[105:1005, 720:1460]))

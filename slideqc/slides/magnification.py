@@ -77,9 +77,10 @@ def smaller_than_stated(objective_power: float | None, mpp: float | None) -> boo
     return bool(objective_power and mpp and objective_power * mpp / MICRONS_AT_1X > 2 / 1.1)
 
 
-def no_magnification(objective_power: float | None, mpp: float | None, flag: str) -> str:
+def no_magnification(objective_power: float | None, mpp: float | None) -> str:
     """Why a slide has no magnification, and what helps."""
-    help_ = f"give the working size as a part of the full size instead, such as {flag} 1/16"
+    help_ = ("give the working sizes as parts of the full size instead, such as --image-work-size 1/16 "
+             "--blur-work-size 1/4")
     if mpp:
         return f"states a pixel size of {mpp:.4g} µm/px, which no slide has: {help_}"
     if objective_power:
@@ -100,7 +101,7 @@ def downsample_for(work_size: str, objective_power: float | None, mpp: float | N
         return size.downsample
     base = base_magnification(objective_power, mpp)
     if not base:
-        raise ValueError(no_magnification(objective_power, mpp, flag))
+        raise ValueError(no_magnification(objective_power, mpp))
     downsample = base / size.magnification
     if downsample < 1 - TOLERANCE:
         raise ValueError(f"the working size {size.magnification:g}x is above the slide's own {base:g}x: "

@@ -81,7 +81,7 @@ def stroma(rng: np.random.Generator, period: int) -> tuple[np.ndarray, np.ndarra
     def flat(y: float, x: float) -> np.ndarray:
         return noise(rng, (period, period), (y, x), periodic=True)
 
-    fibres = 0.45 * flat(3, 30) + 0.45 * flat(8, 70) + 0.5 * flat(22, 190) + 0.35 * flat(90, 300)
+    fibres = flat(3, 30) + 0.45 * flat(8, 70) + 0.5 * flat(22, 190) + 0.35 * flat(90, 300)
     gaps = np.clip(1.8 * (flat(13, 110) + 0.8 * flat(38, 150) + 0.5 * flat(5, 40) - 1.0), 0, 1)
     xy = scattered(rng, period, 16)
     crowd = flat(60, 130)[tuple(xy.astype(int).T[::-1])]
@@ -114,7 +114,7 @@ def glands(rng: np.random.Generator, period: int) -> tuple[np.ndarray, np.ndarra
     across = np.arctan2(slope_y[at], slope_x[at]) + rng.normal(0, 0.2, len(xy))
     cells = np.maximum(nuclei(rng, period, xy[wall], across[wall], 17, 9),
                        nuclei(rng, period, xy[loose], across[loose] + np.pi / 2, 14, 8))
-    grain = 0.5 * waves(4) + 0.5 * waves(9)
+    grain = 0.7 * waves(4) + 0.5 * waves(9)
     lumen = np.clip(3.0 * (height + 0.1 * grain - 1.45), 0, 1)
     body = np.clip(4 * (height + 0.2), 0, 1)                  # 1 in glands, 0 between them
     clefts = np.clip(3 * (-height - 1.55 + 0.1 * grain), 0, 1)
