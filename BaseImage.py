@@ -76,7 +76,7 @@ class BaseImage:
         """
         plan = self.plan(blur_work_size, "--blur-work-size")
         windows = reading.read_windows(self.path, self.facts, plan, margin + 1, wanted=tissue)
-        return tissue_tiles.tiles(windows, plan.width, plan.height, tissue)
+        return tissue_tiles.tiles(windows, plan.width, plan.height, tissue, margin)
 
     def save(self, kind: str, picture: np.ndarray, small: Iterable[np.ndarray] = ()) -> None:
         """Write a picture, uint8, RGB (height, width, 3) or gray (height, width), to `<output>/<slide>_<kind>`.

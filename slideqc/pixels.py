@@ -78,9 +78,10 @@ def blurry_mask(rgb: np.ndarray, tissue: np.ndarray, blur_radius: float, blur_th
     has no unit, since gray values run from 0 to 1. Returns uint8 (height, width), 255 on blurry tissue.
     """
     gray = cv2.transform(np.float32(rgb), LUMA / 255)
-    edges = np.abs(cv2.Laplacian(gray, cv2.CV_32F, borderType=cv2.BORDER_REFLECT))
+    edges = cv2.Laplacian(gray, cv2.CV_32F, borderType=cv2.BORDER_REFLECT)
+    np.abs(edges, out=edges)
     smooth = gaussian(edges, blur_radius) if blur_radius <= FINE_RADIUS else wide_gaussian(edges, blur_radius)
-    return cv2.bitwise_and(cv2.inRange(smooth, 0, blur_threshold), tissue)
+    return tissue * (smooth <= blur_threshold)
 
 
 def gaussian(values: np.ndarray, sigma: float) -> np.ndarray:

@@ -70,7 +70,8 @@ def test_tiles_of_any_size_give_the_same_figure(side, small_slides, tmp_path):
     plan, tissue = image.plan("5x"), image.load_mask("tissue_seg.png")
     windows = reading.read_windows(image.path, image.facts, plan, pixels.filter_reach(7) + 1, wanted=tissue, side=side)
     found = [(cv2.countNonZero(pixels.blurry_mask(tile.rgb, tile.tissue, 7, 0.05)), cv2.countNonZero(tile.tissue))
-             for tile in tissue_tiles.tiles(windows, plan.width, plan.height, tissue)]
+             for tile in tissue_tiles.tiles(windows, plan.width, plan.height, tissue,
+                                            pixels.filter_reach(7))]
     assert len(found) > (1 if side < 500 else 0)
     blurry, area = np.sum(found, axis=0)
     assert percent_blurry == blurry / area

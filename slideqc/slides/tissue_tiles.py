@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from slideqc.slides.windows import Window
@@ -21,25 +22,32 @@ class Tile(NamedTuple):
         overview[self.there] = mask[np.ix_(*self.here)]
 
 
-def tiles(windows: Iterable[Window], width: int, height: int, tissue: np.ndarray) -> Iterator[Tile]:
-    """The windows of a picture of `width` × `height` px as tiles; `tissue` is the mask of the overview.
+def tiles(windows: Iterable[Window], width: int, height: int, tissue: np.ndarray, margin: int) -> Iterator[Tile]:
+    """The tissue in each window of a picture of `width` × `height` px, with `margin` px around it.
 
-    Their rows and columns begin at even numbers, so that means of 2 × 2 pixels are the same in each tile.
+    `tissue` is the mask of the overview. The windows have a margin that is one pixel wider, so that each tile can begin
+    at an even row and column: then means of 2 × 2 pixels are the same in every tile.
     """
-    to_overview = [nearest(of, to) for of, to in zip(tissue.shape, (height, width), strict=True)]
-    from_overview = [nearest(of, to) for of, to in zip((height, width), tissue.shape, strict=True)]
+    size = (height, width)
+    to_overview = [nearest(of, to) for of, to in zip(tissue.shape, size, strict=True)]
+    from_overview = [nearest(of, to) for of, to in zip(size, tissue.shape, strict=True)]
     for window in windows:
-        spans = (window.top, window.bottom), (window.left, window.right)
-        margins = [part.start for part in window.inner]
-        skips = [(start - margin) % 2 for (start, _), margin in zip(spans, margins, strict=True)]
-        rgb = window.rgb[skips[0]:, skips[1]:]
-        inner = [slice(part.start - skip, part.stop - skip) for part, skip in zip(window.inner, skips, strict=True)]
+        rows, columns = to_overview[0][window.top:window.bottom], to_overview[1][window.left:window.right]
+        found = tissue[rows[0]:rows[-1] + 1].take(columns, axis=1)[rows - rows[0]]
+        x, y, across, down = cv2.boundingRect(found)
+        if not across:
+            continue
+        spans = [(window.top + y, window.top + y + down), (window.left + x, window.left + x + across)]
+        starts = [max(0, start - margin) // 2 * 2 for start, _ in spans]
+        stops = [min(full, stop + margin) for full, (_, stop) in zip(size, spans, strict=True)]
+        (top, left), (bottom, right) = starts, stops
+        first_row, first_column = window.top - window.inner[0].start, window.left - window.inner[1].start
+        rgb = window.rgb[top - first_row:bottom - first_row, left - first_column:right - first_column]
         mask = np.zeros(rgb.shape[:2], np.uint8)
-        rows, columns = (places[start:stop] for places, (start, stop) in zip(to_overview, spans, strict=True))
-        mask[tuple(inner)] = tissue[rows[0]:rows[-1] + 1].take(columns, axis=1)[rows - rows[0]]
+        mask[tuple(slice(start - first, stop - first) for first, (start, stop) in zip(starts, spans, strict=True))] = (
+            found[y:y + down, x:x + across])
         there = [slice(*np.searchsorted(places, span)) for places, span in zip(from_overview, spans, strict=True)]
-        here = [places[part] - start + at.start
-                for places, part, (start, _), at in zip(from_overview, there, spans, inner, strict=True)]
+        here = [places[part] - first for places, part, first in zip(from_overview, there, starts, strict=True)]
         yield Tile(rgb, mask, tuple(here), tuple(there))
 
 
