@@ -22,7 +22,6 @@ from slideqc.errors import SlideError
 from slideqc.slides import dicom, levels, magnification, memory, refused, tiff, tiles
 from slideqc.slides.cells import Cells
 from slideqc.slides.magnification import Plan
-from slideqc.slides.tiles import Pixels
 from slideqc.slides.windows import Window, windows
 
 # One slide stays on one core: the parallel variants of the pipeline scale by slides.
@@ -128,17 +127,6 @@ def read_windows(path: Path, facts: Facts, plan: Plan, margin: int, wanted: np.n
     """
     with _cells(path, facts, plan) as cells:
         yield from windows(cells, margin, wanted, **options)
-
-
-def read_rectangle(path: Path, facts: Facts, plan: Plan, left: int, top: int, width: int, height: int) -> Pixels:
-    """A rectangle of the picture of `plan`, in its pixels: what the whole picture has there, to the last bit."""
-    with _cells(path, facts, plan) as cells:
-        return cells.read(left, top, left + width, top + height)
-
-
-def read_region(path: Path, facts: Facts, level: int, left: int, top: int, width: int, height: int) -> Pixels:
-    """A rectangle of a level, in that level's pixels."""
-    return read_rectangle(path, facts, Plan(level, 1.0, *facts.level_dimensions[level]), left, top, width, height)
 
 
 @dataclass(frozen=True, eq=False)
