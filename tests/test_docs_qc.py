@@ -87,8 +87,8 @@ def test_figures_in_the_text():
 
 
 def test_what_is_blurry_on_the_sharp_slide_is_glass():
-    """All of the 1.3 % is."""
-    assert "All of the 1.3 % of the sharp slide is such glass" in PAGE
+    """All of the 1.1 % is."""
+    assert "All of the 1.1 % of the sharp slide is such glass" in PAGE
     rgb = qc_figure.slide_at(5, 0)
     _, blurry = qc_figure.masks(qc_figure.slide_at(1.25, 0), rgb)
     assert np.percentile(cv2.transform(rgb, LUMA)[blurry > 0], 2) > 200
