@@ -21,8 +21,9 @@ import uvicorn
 from graphql import get_introspection_query, parse
 from starlette.types import Receive, Scope, Send
 
-from harness import HOME, PATIENCE, RunningServer
+from harness import HOME, PATIENCE, RunningServer, free_port
 from workshop_server import api_keys
+from workshop_server.__main__ import main
 from workshop_server.context import ServerContext
 from workshop_server.errors import RequestError, StartError, UnauthenticatedError
 from workshop_server.graph import query_limits
@@ -87,12 +88,10 @@ def test_listens_on_loopback_alone(plain: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "workshop.example", ""])
-def test_other_address_needs_keys(host: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "workshop_server", "--host", host, "--port", "1", "--database",
-                           str(tmp_path / "x.sqlite")], cwd=HOME, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "create-key" in done.stderr
+def test_other_address_needs_keys(host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--host", host, "--port", "1", "--database", str(tmp_path / "x.sqlite")]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and "create-key" in said
     assert not (tmp_path / "x.sqlite").exists()
 
 
@@ -438,17 +437,13 @@ def test_pages_need_a_key(keyed: RunningServer) -> None:
         assert status in (303, 401) and "Ada" not in text
 
 
-def test_name_of_a_tenant_opens_no_page(tmp_path: Path) -> None:
+def test_name_of_a_tenant_opens_no_page(keyed: RunningServer) -> None:
     for name in ("Healthcare", "Login desk", "Static", "health", "login"):
-        api_keys.create(tmp_path / "keys.json", name)
-    running = RunningServer(tmp_path, "--api-keys", tmp_path / "keys.json")
-    try:
-        for slug in ("healthcare", "login-desk", "static", "health", "login"):
-            for path in (f"/{slug}", f"/{slug}/agents", f"/{slug}/api"):
-                _, _, text = ask(running.ui_port, "GET", path)
-                assert "Healthcare" not in text and "Login desk" not in text, path
-    finally:
-        running.stop()
+        api_keys.create(keyed.home / "keys.json", name)
+    for slug in ("healthcare", "login-desk", "static", "health", "login"):
+        for path in (f"/{slug}", f"/{slug}/agents", f"/{slug}/api"):
+            _, _, text = ask(keyed.ui_port, "GET", path)
+            assert "Healthcare" not in text and "Login desk" not in text, path
 
 
 def test_memory_for_wrong_keys_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,11 +460,15 @@ def test_memory_for_wrong_keys_is_bounded(tmp_path: Path, monkeypatch: pytest.Mo
 
 # the key file
 
-def test_key_is_shown_once_and_kept_as_a_hash(tmp_path: Path) -> None:
+def test_key_is_shown_once_and_kept_as_a_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "sub" / "keys.json"
-    made = [_create_key(file, name) for name in ("Ada Lovelace", "Grace", "李")]
-    assert [each.returncode for each in made] == [0, 0, 0]
-    shown = [each.stdout.strip() for each in made]
+    done = subprocess.run([sys.executable, "-m", "workshop_server", "create-key", "李", "--api-keys", str(file)],
+                          cwd=HOME, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0
+    shown = [done.stdout.strip()]
+    for name in ("Ada Lovelace", "Grace"):
+        assert main(["create-key", name, "--api-keys", str(file)]) == 0
+        shown.append(capsys.readouterr().out.strip())
     assert len(set(shown)) == 3 and all(len(key) >= 43 for key in shown)
     text = file.read_text()
     assert not [key for key in shown if key in text or key[-20:] in text]
@@ -486,12 +485,13 @@ def test_no_tenant_takes_an_address_of_the_pages(tmp_path):
     assert slugs == {"login-tenant", "static-tenant", "graphql-tenant"}
 
 
-def test_name_has_one_key(tmp_path: Path) -> None:
+def test_name_has_one_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "keys.json"
-    assert _create_key(file, "Ada").returncode == 0
+    assert main(["create-key", "Ada", "--api-keys", str(file)]) == 0
     before = file.read_bytes()
-    again = _create_key(file, "ada")
-    assert (again.returncode, len(again.stderr.splitlines())) == (2, 1)
+    capsys.readouterr()
+    assert main(["create-key", "ada", "--api-keys", str(file)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
     assert file.read_bytes() == before
 
 
@@ -527,14 +527,15 @@ def test_key_file_that_cannot_be_written_stays_whole(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"keys": 5}', '{"keys": [{"id": "x"}]}', "[" * 100_000,
                                   '{"keys": [{"id":1,"name":2,"slug":3,"sha256":4,"created":5}]}', "\x00\xff"])
-def test_key_file_that_is_none_is_one_line(tmp_path: Path, text: str | None) -> None:
+def test_key_file_that_is_none_is_one_line(tmp_path: Path, text: str | None,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "keys.json"
     if text is not None:
         file.write_text(text, encoding="latin-1")
-    done = subprocess.run([sys.executable, "-m", "workshop_server", "--api-keys", str(file), "--database",
-                           str(tmp_path / "x.sqlite"), "--port", "0"], cwd=HOME, capture_output=True, text=True,
-                          timeout=PATIENCE)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert main(["--api-keys", str(file), "--database", str(tmp_path / "x.sqlite"), "--port", str(free_port()),
+                 "--ui-port", str(free_port())]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and "keys.json" in said
     with pytest.raises(StartError, match=r"keys\.json"):
         api_keys.ApiKeys(file, None)
 
@@ -550,11 +551,6 @@ def test_keys_added_and_taken_away_while_it_runs(keyed: RunningServer) -> None:
     assert keyed.ask("{hello}")  # those who have a key are not shut out by a slip of the editor
     assert "read last stay good" in keyed.said()
     file.write_text(whole)
-
-
-def _create_key(file: Path, name: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "workshop_server", "create-key", name, "--api-keys", str(file)],
-                          cwd=HOME, capture_output=True, text=True, timeout=PATIENCE)
 
 
 # what is stored is data
@@ -627,36 +623,38 @@ TESTS = ["{name: {_eq: $x}}", "{name: {_in: [$x]}}", "{name: {_in: [$x, $x]}}", 
          "{name: {_nin: []}, _and: {name: {_eq: $x}}}", "{_and: [{name: {_gte: $x}}, {name: {_lte: $x}}]}"]
 
 
-def test_text_stays_text_in_sql(either_server: RunningServer) -> None:
-    made = {text: either_server.ask(CREATE, {"input": {"name": text, "description": text}})["create_project"]["id"]
+def test_text_stays_text_in_sql(shared_either: RunningServer) -> None:
+    before = {each["id"] for each in shared_either.ask("{project{id}}")["project"]}
+    made = {text: shared_either.ask(CREATE, {"input": {"name": text, "description": text}})["create_project"]["id"]
             for text in HOSTILE}
     for text, own in made.items():
         for test in TESTS:
-            found = either_server.ask(f"query($x: String!){{project(where: {test}){{id}}}}", {"x": text})["project"]
+            found = shared_either.ask(f"query($x: String!){{project(where: {test}){{id}}}}", {"x": text})["project"]
             assert [each["id"] for each in found] == [own], (test, text)
             literal = test.replace("$x", json.dumps(text))
-            found = either_server.ask(f"{{project(where: {literal}){{id}}}}")["project"]
+            found = shared_either.ask(f"{{project(where: {literal}){{id}}}}")["project"]
             assert [each["id"] for each in found] == [own], (test, text)
         for test in ("_like", "_ilike", "_nlike", "_nilike"):
-            either_server.ask(f"query($x: String!){{project(where: {{name: {{{test}: $x}}}}){{id}}}}", {"x": text})
+            shared_either.ask(f"query($x: String!){{project(where: {{name: {{{test}: $x}}}}){{id}}}}", {"x": text})
         for test in ("_eq", "_neq", "_contains", "_contained_in"):
-            either_server.ask(f"query($x: jsonb!){{flow(where: {{storage: {{{test}: $x}}}}){{id}}}}", {"x": [text]})
-        either_server.ask("query($x: String!){flow_group(where: {labels: {_has_key: $x}}){id}}", {"x": text})
-        assert either_server.answer("query($x: String!){flow_group{settings(path: $x)}}", {"x": text})
+            shared_either.ask(f"query($x: jsonb!){{flow(where: {{storage: {{{test}: $x}}}}){{id}}}}", {"x": [text]})
+        shared_either.ask("query($x: String!){flow_group(where: {labels: {_has_key: $x}}){id}}", {"x": text})
+        assert shared_either.answer("query($x: String!){flow_group{settings(path: $x)}}", {"x": text})
         for argument in ("order_by: {name: $x}", "distinct_on: $x", "limit: $x", "order_by: $x"):
-            assert either_server.answer(f"query($x: String!){{project({argument}){{id}}}}", {"x": text})["errors"]
-        assert ask(either_server.ui_port, "GET", f"/{quote(text, safe='')}")[0] == 404
-        assert ask(either_server.ui_port, "GET", f"/default?project={quote(text, safe='')}")[0] < 500
-    assert len(either_server.ask("{project{id}}")["project"]) == len(HOSTILE)
+            assert shared_either.answer(f"query($x: String!){{project({argument}){{id}}}}", {"x": text})["errors"]
+        assert ask(shared_either.ui_port, "GET", f"/{quote(text, safe='')}")[0] == 404
+        assert ask(shared_either.ui_port, "GET", f"/default?project={quote(text, safe='')}")[0] < 500
+    kept = {each["id"] for each in shared_either.ask("{project{id}}")["project"]}
+    assert kept == before | set(made.values())
 
 
 @pytest.mark.parametrize("text", ["nul \x00 nul", "half \ud800"])
-def test_text_that_no_database_holds_is_no_failure(either_server: RunningServer, text: str) -> None:
+def test_text_that_no_database_holds_is_no_failure(shared_either: RunningServer, text: str) -> None:
     asked = "query($x: String!){project(where: {name: {_eq: $x}}){id}}"
-    for answer in (either_server.answer(CREATE, {"input": {"name": text}}), either_server.answer(asked, {"x": text})):
+    for answer in (shared_either.answer(CREATE, {"input": {"name": text}}), shared_either.answer(asked, {"x": text})):
         assert answer.get("status", 200) in (200, 400)
-    assert either_server.ask("{hello}")
-    assert "Traceback" not in either_server.said()
+    assert shared_either.ask("{hello}")
+    assert "Traceback" not in shared_either.said()
 
 
 def test_logger_of_the_guard_tells_a_strange_host_once(caplog: pytest.LogCaptureFixture) -> None:
