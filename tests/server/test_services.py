@@ -527,9 +527,9 @@ def quick_server(tmp_path: Path) -> Iterator[RunningServer]:
     running.stop()
 
 
-@pytest.mark.parametrize(("retries", "ends"), [(1, "Success"), (0, "Failed")])
-def test_a_run_whose_process_is_killed_is_brought_back(quick_server: RunningServer, monkeypatch: pytest.MonkeyPatch,
-                                                       retries: int, ends: str) -> None:
+def test_runs_whose_process_is_killed_are_brought_back(quick_server: RunningServer,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run whose task may be retried, one whose may not."""
     monkeypatch.setenv("PREFECT__CLOUD__HEARTBEAT_INTERVAL", "1")
     home = quick_server.home
     script = home / "killed.py"
@@ -537,43 +537,46 @@ def test_a_run_whose_process_is_killed_is_brought_back(quick_server: RunningServ
         import os, sys, time
         from datetime import timedelta
         from pathlib import Path
-        from prefect import Flow, task
+        from prefect import Client, Flow, task
         HOME = Path({str(home)!r})
-        @task
-        def before():
-            with (HOME / "before").open("a") as file: file.write("x")
-        @task(max_retries={retries}, retry_delay=timedelta(seconds=1) if {retries} else None)
-        def dies():
-            if not (HOME / "pid").exists():
-                (HOME / "new").write_text(str(os.getpid()))
-                (HOME / "new").rename(HOME / "pid")
-                time.sleep(600)
-        with Flow("killed") as flow:
-            dies(upstream_tasks=[before()])
+        def killed(retries):
+            @task
+            def before():
+                with (HOME / f"before {{retries}}").open("a") as file: file.write("x")
+            @task(max_retries=retries, retry_delay=timedelta(seconds=1) if retries else None)
+            def dies():
+                if not (HOME / f"pid {{retries}}").exists():
+                    (HOME / f"new {{retries}}").write_text(str(os.getpid()))
+                    (HOME / f"new {{retries}}").rename(HOME / f"pid {{retries}}")
+                    time.sleep(600)
+            with Flow(f"killed {{retries}}") as flow:
+                dies(upstream_tasks=[before()])
+            return flow
         if __name__ == "__main__":
-            from prefect import Client
             Client().create_project("p")
-            flow_id = flow.register("p")
-            print("RUN", Client().create_flow_run(flow_id=flow_id))
+            print("RUNS", *[Client().create_flow_run(flow_id=killed(retries).register("p")) for retries in (0, 1)])
     """), encoding="utf-8")
     ran = quick_server.python(script)
-    run_id = ran.stdout.rpartition("RUN ")[2].strip()
-    assert run_id, ran.stderr
+    runs = ran.stdout.rpartition("RUNS ")[2].split()
+    assert len(runs) == 2, ran.stderr
     agent = Agent(quick_server)
     try:
-        until((home / "pid").exists, f"the start of the flow: {agent.said()}")
-        os.kill(int((home / "pid").read_text()), signal.SIGKILL)
+        for retries in (0, 1):
+            until((home / f"pid {retries}").exists, f"the start of the flow: {agent.said()}")
+            os.kill(int((home / f"pid {retries}").read_text()), signal.SIGKILL)
 
-        def run() -> dict:
+        def run(run_id: str) -> dict:
             return quick_server.ask(f'{{flow_run_by_pk(id: "{run_id}") {{state state_message times_resurrected '
                                     "states {state} task_runs {state run_count task {name}}}}")["flow_run_by_pk"]
 
-        until(lambda: run()["state"] in tables.FINISHED, f"the end of the run: {run()} {agent.said()}")
-        found = run()
-        assert found["state"] == ends, (found, agent.said())
-        tasks = {each["task"]["name"]: (each["state"], each["run_count"]) for each in found["task_runs"]}
-        assert tasks == {"before": ("Success", 1), "dies": (ends, 1 + retries)}
-        assert found["times_resurrected"] == 1 - retries
-        assert (home / "before").read_text() == "x"
+        for retries, ends in ((0, "Failed"), (1, "Success")):
+            until(lambda run_id=runs[retries]: run(run_id)["state"] in tables.FINISHED,
+                  f"the end of the run: {run(runs[retries])} {agent.said()}")
+            found = run(runs[retries])
+            assert found["state"] == ends, (found, agent.said())
+            tasks = {each["task"]["name"]: (each["state"], each["run_count"]) for each in found["task_runs"]}
+            assert tasks == {"before": ("Success", 1), "dies": (ends, 1 + retries)}
+            assert found["times_resurrected"] == 1 - retries
+            assert (home / f"before {retries}").read_text() == "x"
     finally:
         agent.stop()

@@ -1,5 +1,6 @@
 """States of runs: which may follow which, what counts once, what a run's row says, cancelling and restarting."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -28,13 +29,21 @@ from prefect.engine.state import (
 )
 from prefect.exceptions import ClientError
 
-from workspace import Workspace
+from harness import RunningServer
+from workspace import Workspace, as_client_of
 
 ROW = "state version state_message state_timestamp state_start_time start_time end_time serialized_state"
 KINDS = [Pending, Scheduled, Paused, Resume, Retrying, Queued, Submitted, Running, Cancelling, Cancelled, Success,
          Failed, TimedOut, TriggerFailed, Skipped, Cached, Looped, Mapped]
 WAITING = (Scheduled, Paused, Resume, Retrying, Queued)
 named = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+
+
+@pytest.fixture(scope="module")
+def common(shared_either: RunningServer) -> Iterator[Workspace]:
+    """One tenant for all tests that look at nothing but runs of their own."""
+    with as_client_of(shared_either):
+        yield Workspace(shared_either)
 
 
 def flow_run(space: Workspace, run_id: str, columns: str = ROW) -> dict:
@@ -56,50 +65,50 @@ def now() -> datetime:
 # what a state leaves
 
 @named
-def test_each_state_is_kept_and_read_back(space: Workspace, kind: type[state.State]) -> None:
-    run_id = space.running()
+def test_each_state_is_kept_and_read_back(common: Workspace, kind: type[state.State]) -> None:
+    run_id = common.running()
     sent = kind(message=f"because <{kind.__name__}>", context={"tags": ["x"]})
     between = [("Scheduled", 3)] if kind is Submitted else []
-    reach(space, run_id, Scheduled()) if between else None
-    space.client.set_flow_run_state(run_id, sent)
-    row = flow_run(space, run_id)
+    reach(common, run_id, Scheduled()) if between else None
+    common.client.set_flow_run_state(run_id, sent)
+    row = flow_run(common, run_id)
     assert (row["state"], row["version"], row["state_message"]) == (kind.__name__, 3 + len(between), sent.message)
     assert (row["state_start_time"] is not None) == issubclass(kind, WAITING)
-    found = space.client.get_flow_run_state(run_id)
+    found = common.client.get_flow_run_state(run_id)
     assert type(found) is kind and found.message == sent.message and found.context == sent.context
-    history = space.rows("flow_run_state", "state version message serialized_state", "{id: asc}", flow_run_id=run_id)
+    history = common.rows("flow_run_state", "state version message serialized_state", "{id: asc}", flow_run_id=run_id)
     assert [(each["state"], each["version"]) for each in history] == [
         ("Scheduled", 1), ("Running", 2), *between, (kind.__name__, row["version"])]
     assert history[-1]["serialized_state"] == row["serialized_state"] and history[-1]["message"] == sent.message
 
 
 @named
-def test_start_and_end(space: Workspace, kind: type[state.State]) -> None:
+def test_start_and_end(common: Workspace, kind: type[state.State]) -> None:
     """`start_time` is that of the first Running, `end_time` that of the last state which ends a run."""
-    run_id = space.run()
-    assert flow_run(space, run_id)["start_time"] is None
+    run_id = common.run()
+    assert flow_run(common, run_id)["start_time"] is None
     for _ in range(2):
-        space.client.set_flow_run_state(run_id, Running())
-    started = space.rows("flow_run_state", "timestamp state", "{id: asc}", flow_run_id=run_id)[1]
-    assert started["state"] == "Running" and flow_run(space, run_id)["start_time"] == started["timestamp"]
+        common.client.set_flow_run_state(run_id, Running())
+    started = common.rows("flow_run_state", "timestamp state", "{id: asc}", flow_run_id=run_id)[1]
+    assert started["state"] == "Running" and flow_run(common, run_id)["start_time"] == started["timestamp"]
     for message in ("1", "2"):
-        reach(space, run_id, kind(message=message))
-    row = flow_run(space, run_id)
+        reach(common, run_id, kind(message=message))
+    row = flow_run(common, run_id)
     assert row["start_time"] == started["timestamp"]
     ends = kind in (Success, Failed, Cached, TimedOut, Looped, Cancelled)
     assert row["end_time"] == (row["state_timestamp"] if ends else None)
 
 
 @named
-def test_states_of_task_runs(space: Workspace, kind: type[state.State]) -> None:
-    task_run = space.task_run(space.running())
+def test_states_of_task_runs(common: Workspace, kind: type[state.State]) -> None:
+    task_run = common.task_run(common.running())
     if kind is Submitted:
-        space.client.set_task_run_state(task_run, Retrying())
-    space.client.set_task_run_state(task_run, kind(message="because"))
-    row = space.read("task_run", task_run, ROW + " run_count")
+        common.client.set_task_run_state(task_run, Retrying())
+    common.client.set_task_run_state(task_run, kind(message="because"))
+    row = common.read("task_run", task_run, ROW + " run_count")
     assert (row["state"], row["state_message"], row["run_count"]) == (kind.__name__, "because", int(kind is Running))
     assert (row["start_time"] is not None) == (kind is Running)
-    assert type(space.client.get_task_run_state(task_run)) is kind
+    assert type(common.client.get_task_run_state(task_run)) is kind
 
 
 @pytest.mark.parametrize("sent", [{"type": "Sleeping"}, {"type": None}, {"type": ["Running"]}, {}, [], "Running", 7,
@@ -128,16 +137,16 @@ def test_several_at_once_count_all_or_none(space: Workspace) -> None:
 # a run is started once
 
 @named
-def test_submitted_follows_a_state_that_waits(space: Workspace, kind: type[state.State]) -> None:
-    run_id, agent = space.running(), space.agent("one")
-    reach(space, run_id, kind())
+def test_submitted_follows_a_state_that_waits(common: Workspace, kind: type[state.State]) -> None:
+    run_id, agent = common.running(), common.agent("one")
+    reach(common, run_id, kind())
     if issubclass(kind, WAITING):
         agent.set_flow_run_state(run_id, Submitted())
-        assert flow_run(space, run_id)["state"] == "Submitted"
+        assert flow_run(common, run_id)["state"] == "Submitted"
     else:
         with pytest.raises(ClientError, match="State update failed"):
             agent.set_flow_run_state(run_id, Submitted())
-        assert flow_run(space, run_id)["state"] == kind.__name__
+        assert flow_run(common, run_id)["state"] == kind.__name__
 
 
 def test_of_many_agents_one_gets_a_run(space: Workspace) -> None:
@@ -241,16 +250,16 @@ def test_a_repeated_task_run_state_counts_once(space: Workspace) -> None:
 # a task run runs inside a run
 
 @named
-def test_a_task_run_runs_only_while_its_flow_run_does(space: Workspace, kind: type[state.State]) -> None:
-    run_id = space.running()
-    task_run = space.task_run(run_id)
-    reach(space, run_id, kind())
+def test_a_task_run_runs_only_while_its_flow_run_does(common: Workspace, kind: type[state.State]) -> None:
+    run_id = common.running()
+    task_run = common.task_run(run_id)
+    reach(common, run_id, kind())
     if kind is Running:
-        space.client.set_task_run_state(task_run, Running(), version=0)
+        common.client.set_task_run_state(task_run, Running(), version=0)
     else:
         with pytest.raises(ClientError, match="State update failed"):
-            space.client.set_task_run_state(task_run, Running(), version=0)
-    assert space.read("task_run", task_run, "run_count") == {"run_count": int(kind is Running)}
+            common.client.set_task_run_state(task_run, Running(), version=0)
+    assert common.read("task_run", task_run, "run_count") == {"run_count": int(kind is Running)}
 
 
 def test_heartbeat(space: Workspace) -> None:
@@ -265,18 +274,18 @@ def test_heartbeat(space: Workspace) -> None:
 # cancelling
 
 @named
-def test_cancel(space: Workspace, kind: type[state.State]) -> None:
+def test_cancel(common: Workspace, kind: type[state.State]) -> None:
     """A run that has ended stays as it is, one that runs is asked to stop, any other ends at once."""
-    run_id = space.running()
-    reach(space, run_id, kind())
+    run_id = common.running()
+    reach(common, run_id, kind())
     expected = ("Cancelling" if kind in (Running, Cancelling) else
                 kind.__name__ if kind().is_finished() else "Cancelled")
     for _ in range(2):
-        assert space.client.cancel_flow_run(run_id) == expected
-    row = flow_run(space, run_id)
+        assert common.client.cancel_flow_run(run_id) == expected
+    row = flow_run(common, run_id)
     assert row["state"] == expected
     with pytest.raises(ClientError, match="not found"):
-        space.client.cancel_flow_run("00000000-0000-4000-8000-000000000000")
+        common.client.cancel_flow_run("00000000-0000-4000-8000-000000000000")
 
 
 def test_a_cancelled_run_takes_its_unfinished_task_runs_with_it(space: Workspace) -> None:
