@@ -1,6 +1,7 @@
 """check.py called in the process of the test, with slides and expected results that are made once for a test file.
 
-That saves a second for each check. What `python check.py` does as a whole process is tested with the solutions.
+That saves a second for each check; and the programs that a check starts are forks, where a test asks for it. What
+`python check.py` does as a whole process is tested with the solutions.
 
 Test files import this module and load it as a plugin, for which pytest has to be told: PYTEST_DONT_REWRITE.
 """
@@ -11,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,8 @@ import pytest
 
 import check as check_script
 from conftest import HOME, said
+from forked import Forks
+from slideqc import child_process
 from slideqc.checking import expected_results
 from slideqc.checking.expected_results import SLIDES_DONE, ExpectedResults
 from slideqc.checking.steps import STEPS
@@ -30,11 +34,28 @@ HANGS = "hangs from here on"  # what the broken scripts without an end print
 TIMEOUT = 100  # seconds
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> ExpectedResults:
     """The results of pipeline.py for the slides of a check, which are in `data` next to its folder."""
     with expected_results.preparing(tmp_path_factory.mktemp("expected")) as wait_for_results:
         return wait_for_results()
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks | None]:
+    """The process whose forks are started in place of programs, where there can be one."""
+    if sys.platform != "linux":
+        yield None
+    else:
+        with Forks() as forks:
+            yield forks
+
+
+@pytest.fixture
+def forked(forks: Forks | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the programs of a check as forks: the script, the server and the agent, but not what these start."""
+    if forks:
+        monkeypatch.setattr(child_process, "subprocess", forks)
 
 
 @pytest.fixture

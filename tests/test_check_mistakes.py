@@ -16,6 +16,7 @@ from slideqc.errors import CommandError
 pytest_plugins = ["check_in_process"]  # fixtures
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("broken", broken_scripts(with_server=False), ids=lambda path: path.stem)
 def test_each_mistake_gets_its_sentence(check: Check, broken: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ChildProcess, "status", status_or_hangs)

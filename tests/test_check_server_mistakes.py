@@ -8,6 +8,7 @@ from check_in_process import Check, assert_mistake_is_told, broken_scripts
 pytest_plugins = ["check_in_process"]  # fixtures
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("broken", broken_scripts(with_server=True), ids=lambda path: path.stem)
 def test_each_mistake_gets_its_sentence(check: Check, broken: Path):
     assert_mistake_is_told(check, broken)
