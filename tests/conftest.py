@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from BaseImage import BaseImage
-from slideqc.slides import aperio
+from slideqc.slides import aperio, awkward
 from slideqc.slides.generate import write_slide
 
 # nbformat's schema checker would import it, to check addresses that no notebook here has: 2 s in each worker.
@@ -45,16 +46,21 @@ LISTENING = {"start_new_session": True, "preexec_fn": lambda: signal.signal(sign
 if os.name == "nt":
     LISTENING = {}
 
-# Runs a script, and prints on the last line the most memory that it, or a process of its own, has held.
+# Runs a script once for each folder of slides, and prints after each run the most memory that it, or a process of its
+# own, has held so far.
 PEAK = """
 import pathlib, resource, runpy, sys
-script, *sys.argv[1:] = sys.argv[1:]
+script, *arguments = sys.argv[1:sys.argv.index("--folders")]
+folders = sys.argv[sys.argv.index("--folders") + 1:]
 sys.path.insert(0, str(pathlib.Path(script).parent))
-try:
-    runpy.run_path(script, run_name="__main__")
-finally:
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(max(peaks))
+for folder in folders:
+    sys.argv[1:] = [*arguments, "--folder", folder, "--output", folder + "/out"]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+    print("peak", max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 """
 
 
@@ -98,14 +104,41 @@ def real_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / REAL
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that only the first worker to ask for it fills, and that all of them may read."""
+    place = factory.getbasetemp()
+    place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+    folder, done, failed = (place / f"{name}{ending}" for ending in ("", "-done", "-failed"))
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not done.exists():
+            assert not failed.exists(), f"another worker could not make {name}"
+            time.sleep(0.05)
+        return folder
+    try:
+        make(folder)
+    except BaseException:
+        failed.touch()
+        raise
+    done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def small_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of three small generated slides, the second of them partly out of focus."""
-    folder = tmp_path_factory.mktemp("small")
-    for seed in (1, 2, 3):
-        write_slide(folder / f"small-{seed}.svs", width=2048, height=1536, magnification=20, seed=seed,
-                    blurred=seed == 2)
-    return folder
+    def make(folder: Path) -> None:
+        for seed in (1, 2, 3):
+            write_slide(folder / f"small-{seed}.svs", width=2048, height=1536, magnification=20, seed=seed,
+                        blurred=seed == 2)
+    return once(tmp_path_factory, "small", make)
+
+
+@pytest.fixture(scope="session")
+def planted_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the awkward slides."""
+    return once(tmp_path_factory, "planted", awkward.plant)
 
 
 @pytest.fixture
@@ -149,24 +182,26 @@ def coarse_slide(real_slide: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def peaks(coarse_slide: Path, tmp_path: Path) -> Callable[..., list[int]]:
-    """Run a script on 8 slides, then on 64; the peak memory of each."""
+    """Run a script on 8 slides, then on 64, in one process: the peak memory after each, which does not sink again."""
     if os.name == "nt":
         pytest.skip("reads peak memory as POSIX systems tell it")
 
     def of_script(script: str, *arguments: str) -> list[int]:
-        found = []
-        for number in (8, 64):
-            folder = tmp_path / str(number)
+        folders = [tmp_path / "8", tmp_path / "64"]
+        for folder in folders:
             folder.mkdir()
-            for index in range(number):
+            for index in range(int(folder.name)):
                 shutil.copy(coarse_slide, folder / f"{index}.svs")
-            # At 5x, 64 pictures kept would add half of what the imports take.
-            done = subprocess.run([sys.executable, "-c", PEAK, HOME / script, *arguments, "--folder", folder,
-                                   "--output", folder / "out", "--image-work-size", "5x"],
-                                  capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path))
-            assert done.returncode == 0, done.stderr
-            found.append(int(done.stdout.split()[-1]))
-        return found
+        # At 5x, 64 pictures kept would add half of what the imports take.
+        done = subprocess.run([sys.executable, "-c", PEAK, HOME / script, *arguments, "--image-work-size", "5x",
+                               "--folders", *folders], capture_output=True, text=True, cwd=tmp_path,
+                              env=environment(tmp_path))
+        assert done.returncode == 0, done.stderr
+        assert ("Flow run SUCCESS" in done.stdout) == script.startswith("solutions/")
+        for folder in folders:
+            assert {row["status"] for row in table(folder / "out").values()} == {"ok"}
+            assert len(table(folder / "out")) == int(folder.name)
+        return [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("peak ")]
     return of_script
 
 

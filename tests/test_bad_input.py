@@ -15,7 +15,6 @@ import pytest
 
 import pipeline
 from conftest import HOME, LISTENING, environment, files, one_line, table
-from slideqc.slides.awkward import plant
 
 SCRIPTS = ["pipeline.py", "pipeline_parallel.py"]
 GENEROUS = 120  # seconds, for what takes a few on an idle machine
@@ -28,10 +27,10 @@ def planted_output(script, run, folder, output):
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory, small_slides):
+def planted(tmp_path_factory, small_slides, planted_slides):
     """The awkward slides, a good one among them."""
-    folder = tmp_path_factory.mktemp("planted")
-    plant(folder)
+    folder = tmp_path_factory.mktemp("awkward")
+    shutil.copytree(planted_slides, folder, dirs_exist_ok=True)
     shutil.copy(small_slides / "small-1.svs", folder / "good.svs")
     (folder / "planted-empty.svs").write_bytes(b"")
     (folder / "planted-text.svs").write_text("scanned on Monday")

@@ -81,7 +81,7 @@ def define_flow():
         percent_blurry = identifyBlurryRegions.map(
             image, size, unmapped(Parameter("blur_work_size")), unmapped(Parameter("blur_radius")),
             unmapped(Parameter("blur_threshold")), upstream_tasks=[tissue])
-        too_blurry = apply_map(rescan, image, percent_blurry, unmapped(Parameter("blur_max", default=0.05)))
+        too_blurry = apply_map(rescan, image, percent_blurry, unmapped(Parameter("blur_max", default=0.1)))
         save_result.map(image, size, tissue, percent_blurry, too_blurry)
     flow.executor = LocalDaskExecutor(scheduler="processes", num_workers=2)
     return flow

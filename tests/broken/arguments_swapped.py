@@ -12,7 +12,7 @@ def define_flow():
         flow.add_task(p.blur_radius)
         image = load_image(p.file_name, p.image_work_size)
         result = tissue_segmentation_simple(image, p.image_work_size)
-        percent_blurry = identifyBlurryRegions(image, p.image_work_size, p.blur_max, p.blur_threshold,
+        percent_blurry = identifyBlurryRegions(image, p.image_work_size, p.blur_work_size, p.blur_max, p.blur_threshold,
                                                upstream_tasks=[result])
         rescan(image, percent_blurry, p.blur_max)
     return flow
