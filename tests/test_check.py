@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,12 @@ Script = Callable[..., subprocess.CompletedProcess]
 
 # ---- the steps
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("step", STEPS)
-def test_a_solution_passes_its_step(run: Script, step: int, tmp_path: Path):
-    done = run("check.py", step, HOME / STEPS[step].solution)
+def test_a_solution_passes_its_step(run: Script, check: Check, step: int, tmp_path: Path):
+    """Without a server, and with one, as whole processes; the other steps differ in what these start."""
+    call = partial(run, "check.py") if step in (1, 2) else check
+    done = call(step, HOME / STEPS[step].solution)
     assert done.returncode == 0, said(done)
     assert f"ok       run {'by an agent' if STEPS[step].server else 'as a script'}, " in said(done)
     assert said(done).splitlines()[-1].startswith("next: ") and "solutions/pipeline_prefect_mapped" not in said(done)
@@ -29,6 +33,7 @@ def test_a_solution_passes_its_step(run: Script, step: int, tmp_path: Path):
     assert step not in own or f" to {own[step]}, " in said(done)
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("step", STEPS)
 def test_the_plain_pipeline_fails_every_step(check: Check, step: int):
     done = check(step, HOME / "pipeline.py")
@@ -47,7 +52,8 @@ if __name__ == "__main__":
 """
 
 
-def test_the_executor_may_be_set_in_define_flow(run: Script, tmp_path: Path):
+@pytest.mark.usefixtures("forked")
+def test_the_executor_may_be_set_in_define_flow(check: Check, tmp_path: Path):
     """And any executor will do, a cluster too: the file lies in a folder whose name holds a space."""
     script = tmp_path / "my flows" / "my-flow.py"
     script.parent.mkdir()
@@ -60,7 +66,7 @@ def test_the_executor_may_be_set_in_define_flow(run: Script, tmp_path: Path):
                       "    flow.executor = DaskExecutor(cluster_kwargs={'n_workers': 1, 'processes': False,\n"
                       "                                                 'dashboard_address': None})\n"
                       f"    return flow\n{MAIN}", encoding="utf-8")
-    done = run("check.py", 4, script)
+    done = check(4, script)
     assert done.returncode == 0 and "with your DaskExecutor: " in said(done), said(done)
     assert "LocalDaskExecutor(threads)" in said(done) and "LocalDaskExecutor(processes)" in said(done)
 
@@ -88,7 +94,8 @@ def define_flow():
 """
 
 
-def test_a_flow_made_in_a_copy_of_the_pipeline(run: Script, tmp_path: Path):
+@pytest.mark.usefixtures("forked")
+def test_a_flow_made_in_a_copy_of_the_pipeline(check: Check, tmp_path: Path):
     """As attendees do it: @task above the functions, here without a parameter `output`, in a folder elsewhere.
 
     On threads and on processes, what it writes by default does not land in output/.
@@ -99,15 +106,15 @@ def test_a_flow_made_in_a_copy_of_the_pipeline(run: Script, tmp_path: Path):
     script = tmp_path / "my_flow.py"
     script.write_text("import prefect\nfrom prefect import Flow, Parameter, apply_map, case, task, unmapped\n"
                       f"from prefect.executors import LocalDaskExecutor\n{steps}\n{MINE}\n{MAIN}", encoding="utf-8")
-    done = run("check.py", 4, script)
+    done = check(4, script)
     assert done.returncode == 0, said(done)
     assert "with your LocalDaskExecutor (processes)" in said(done) and "LocalDaskExecutor(threads)" in said(done)
     for name in ("sharp.svs", "partly-blurry.svs"):
         assert not list((HOME / "output").glob(f"{name}*"))
 
 
-def test_a_folder_of_the_script_s_own_stays(check: Check,
-                                            tmp_path: Path):
+@pytest.mark.usefixtures("forked")
+def test_a_folder_of_the_script_s_own_stays(check: Check, tmp_path: Path):
     """The check renames the output folder of a run, and must not rename a folder that the script has set."""
     (tmp_path / "mine").mkdir()
     script = tmp_path / "my_flow.py"

@@ -23,8 +23,6 @@ from slideqc.own_server import OwnServer
 
 pytest_plugins = ["check_in_process"]  # fixtures
 
-Script = Callable[..., subprocess.CompletedProcess]
-
 ENDED_BADLY = {"name": "one", "state": "Failed", "state_message": "Some reference tasks failed.", "task_runs": []}
 MAIN = """
 def main():
@@ -63,7 +61,8 @@ def define_flow():
 """
 
 
-def test_a_copy_of_the_pipeline_made_as_the_readme_says(run: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.usefixtures("forked")
+def test_a_copy_of_the_pipeline_made_as_the_readme_says(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Its tasks travel with the flow. What Prefect and the network are set to on this machine has no say."""
     plain, _ = (HOME / "pipeline.py").read_text(encoding="utf-8").split("def check_slide(")
     steps = re.sub(f"^def ({'|'.join((*TASKS, 'save_result'))})", r"@task\ndef \1", plain, flags=re.MULTILINE)
@@ -77,7 +76,7 @@ def test_a_copy_of_the_pipeline_made_as_the_readme_says(run: Script, tmp_path: P
                         "PREFECT__SERVER__ENDPOINT": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9",
                         "http_proxy": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(name, value)
-    done = run("check.py", 2, script)
+    done = check(2, script)
     assert done.returncode == 0, said(done)
     assert f"copy your script of step 1 to {script.with_name('my-flow_mapped.py')}, map" in said(done)
     assert list(tmp_path.iterdir()) == [script.parent]
@@ -85,7 +84,8 @@ def test_a_copy_of_the_pipeline_made_as_the_readme_says(run: Script, tmp_path: P
         assert not list((HOME / "output").glob(f"{name}*"))
 
 
-def test_the_flow_may_come_from_another_script_or_be_made_in_main(run: Script, tmp_path: Path):
+@pytest.mark.usefixtures("forked")
+def test_the_flow_may_come_from_another_script_or_be_made_in_main(check: Check, tmp_path: Path):
     """No define_flow() of its own, no --wait, the earlier script beside it, where the agent has to look for it.
 
     It talks to the server as it is imported, when there is none yet: that is not held against it.
@@ -112,7 +112,7 @@ if __name__ == "__main__":
     client.create_flow_run(flow_id=flow_id, parameters={{
         "file_names": run.slides, "output": str(options.output), **flags.parameters(options)}})
 """, encoding="utf-8")
-    done = run("check.py", 5, script)
+    done = check(5, script)
     assert done.returncode == 0 and "define_flow" not in said(done), said(done)
     assert "ok       run by an agent, the flow leaves what pipeline.py leaves" in said(done)
 
