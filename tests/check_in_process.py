@@ -1,4 +1,4 @@
-"""check.py called in the process of the test, with slides and expected results that are made once for a test file.
+"""check.py called in the process of the test, with slides and expected results that are made once for all of them.
 
 That saves a second for each check; and the programs that a check starts are forks, where a test asks for it. What
 `python check.py` does as a whole process is tested with the solutions.
@@ -20,13 +20,14 @@ from pathlib import Path
 import pytest
 
 import check as check_script
-from conftest import HOME, said
+from conftest import HOME, once, said
 from forked import Forks
 from slideqc import child_process
 from slideqc.checking import expected_results
 from slideqc.checking.expected_results import SLIDES_DONE, ExpectedResults
 from slideqc.checking.steps import STEPS
 from slideqc.child_process import ChildProcess
+from slideqc.output import results
 
 Check = Callable[..., subprocess.CompletedProcess]
 
@@ -37,8 +38,11 @@ TIMEOUT = 100  # seconds
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> ExpectedResults:
     """The results of pipeline.py for the slides of a check, which are in `data` next to its folder."""
-    with expected_results.preparing(tmp_path_factory.mktemp("expected")) as wait_for_results:
-        return wait_for_results()
+    def make(folder: Path) -> None:
+        with expected_results.preparing(folder) as wait_for_results:
+            wait_for_results()
+    folder = once(tmp_path_factory, "check", make) / "expected"
+    return ExpectedResults(folder, {row["file_name"]: row for row in results.read_rows(folder)})
 
 
 @pytest.fixture(scope="session")
