@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ from test_docs import TRACKED, blocks, content
 
 from conftest import HOME, clone, environment, files, table
 from slideqc.slides import aperio
-from slideqc.slides.generate import write_slide
 
 DOCUMENT = "docs/architecture.md"
 RULES = {row[0]: re.findall(r"`([^`]+)`", row[1])
@@ -108,15 +108,14 @@ def apply(change: str, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def changed(tmp_path_factory: pytest.TempPathFactory, small_slides: Path) -> Path:
     """A copy of the repository with the document's step and executor, and three slides: one has pen marks."""
     folder = clone(tmp_path_factory.mktemp("changed") / "workshop")
     for change in CHANGES:
         apply(change, folder)
     (folder / "data").mkdir()
-    for seed in (1, 2):
-        write_slide(folder / "data" / f"small-{seed}.svs", width=2048, height=1536, magnification=20, seed=seed,
-                    blurred=seed == 2)
+    for name in ("small-1.svs", "small-2.svs"):
+        shutil.copy(small_slides / name, folder / "data")
     picture = np.full((1536, 2048, 3), 242, np.uint8)
     cv2.ellipse(picture, (900, 800), (500, 350), 20, 0, 360, (214, 150, 190), -1)
     cv2.line(picture, (200, 300), (1500, 250), (20, 110, 60), 60)
