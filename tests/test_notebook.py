@@ -35,7 +35,8 @@ EXERCISES = ["flow", "states", "parameters", "logging", "mapping", "case", "retr
 CHECKS = [f"check-{name}" for name in EXERCISES]
 MACHINES_NUMPY = "2.2.6"  # older than the newest, so that an install cell that upgraded it would be noticed
 MACHINES_OWN = [f"numpy=={MACHINES_NUMPY}", "ipykernel", "matplotlib", "scikit-image"]  # as Colab has them
-COMPILED_LATER = {"PIP_NO_COMPILE": "1", "PYTHONDONTWRITEBYTECODE": ""}  # most modules are never imported
+# Most modules are never imported. Of its options that begin with "no", pip wants the opposite in the environment.
+COMPILED_LATER = {"PIP_NO_COMPILE": "0", "PYTHONDONTWRITEBYTECODE": ""}
 READY = r"Ready: Prefect 1\.4\.1, Python 3\.\d+\.\d+, numpy "
 
 

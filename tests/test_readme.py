@@ -36,10 +36,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shell(copy: Path, commands: str, surroundings: dict[str, str] | None = None) -> str:
     """What the commands print. Processes that they leave running are killed."""
     # The interpreter that runs the tests stands for the machine's own python3, and what pip has fetched is used again.
-    # Packages are compiled as they are imported: most modules never are.
+    # Packages are compiled as they are imported, most modules never: for that, pip wants a 0.
     path = f"{Path(sys.executable).resolve().parent}{os.pathsep}{os.environ['PATH']}"
     cache = subprocess.run([sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True).stdout.strip()
-    pip = {"PIP_NO_COMPILE": "1", "PYTHONDONTWRITEBYTECODE": ""} | ({"PIP_CACHE_DIR": cache} if cache else {})
+    pip = {"PIP_NO_COMPILE": "0", "PYTHONDONTWRITEBYTECODE": ""} | ({"PIP_CACHE_DIR": cache} if cache else {})
     process = subprocess.Popen(["bash", "-euo", "pipefail", "-c", commands], cwd=copy, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, start_new_session=True,
                                env=environment(copy.parent) | {"PATH": path} | pip | (surroundings or {}))
