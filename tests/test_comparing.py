@@ -10,10 +10,26 @@ import numpy as np
 import psutil
 import pytest
 
+from BaseImage import BaseImage
 from conftest import environment
-from slideqc.comparing import chart, cluster_and_server, empty_flow, measuring, step_times, summary, tables
+from slideqc.comparing import chart, cluster_and_server, empty_flow, measuring, slides, step_times, summary, tables
 from slideqc.comparing.same_files import first_difference
 from slideqc.comparing.session import NO_BACKEND, Session
+
+
+def test_slides_of_its_own(tmp_path, monkeypatch):
+    """Those of --quick, but for their number and size: made where they are missing, and kept."""
+    monkeypatch.setattr(slides.flags, "DATA", tmp_path)
+    monkeypatch.setattr(slides, "QUICK", 2)
+    monkeypatch.setattr(slides, "QUICK_SIZE", slides.QUICK_SIZE | {"width": 512, "height": 384})
+    made = slides.find(None, ".svs", None, quick=True)
+    assert made == [tmp_path / "compare-quick" / f"small-{number:02}.svs" for number in (1, 2)]
+    assert {BaseImage(slide).base_mag for slide in made} == {20}
+    kept = made[0].stat().st_mtime_ns
+    made[1].rename(tmp_path / "another")
+    assert slides.find(None, ".svs", None, quick=True) == made
+    assert made[0].stat().st_mtime_ns == kept
+    assert made[1].read_bytes() == (tmp_path / "another").read_bytes() != made[0].read_bytes()
 
 
 @pytest.mark.parametrize("expected, found, said", [
