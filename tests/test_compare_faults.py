@@ -6,18 +6,17 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import psutil
 import pytest
-from test_compare import four_slides, picture
+from test_compare import assert_figures_follow, four_slides, picture
 
 import compare
 from conftest import HOME, LISTENING, environment
 
 
 @pytest.fixture(scope="module")
-def slides(tmp_path_factory):
-    return four_slides(tmp_path_factory.mktemp("four"))
+def slides(small_slides, tmp_path_factory):
+    return four_slides(small_slides, tmp_path_factory.mktemp("four"))
 
 
 @pytest.fixture
@@ -50,13 +49,13 @@ def test_a_row_that_is_wrong_is_shown_as_wrong_and_not_timed(copied, slides):
     assert done.returncode == 1, done.stderr
     found = json.loads((copied / "out" / "comparison.json").read_text(encoding="utf-8"))
     assert {row["key"]: row["wrong"] for row in found["rows"]} == {
-        "python-serial": None, "python-parallel": "small-1.svs_blurry.png differs",
+        "python-serial": None, "python-parallel": "small-2.svs_blurry.png differs",
         "prefect-serial": "exit status 1 instead of 0: tired",
         "mapped-local": "exit status 1 instead of 0: out of order"}
     assert {sample["row"] for sample in found["samples"]} == {"python-serial"}
     assert [row["seconds"] is None for row in found["rows"]] == [False, True, True, True]
     text = (copied / "out" / "comparison.md").read_text(encoding="utf-8")
-    assert "wrong: small-1.svs_blurry.png differs" in text
+    assert "wrong: small-2.svs_blurry.png differs" in text
     picture(copied / "out" / "comparison.png")
 
 
@@ -91,10 +90,12 @@ def test_ctrl_c_keeps_the_finished_rounds(slides, tmp_path):
     assert (status, said) == (130, "compare.py: stopped: 2 of 5 rounds are finished, and written\n")
     found = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
     assert found["stopped"] and (found["rounds"], found["asked"]) == (2, 5)
-    for row in found["rows"]:
-        finished = [sample["seconds"] for sample in found["samples"]
-                    if (sample["row"], sample["slides"]) == (row["key"], 4) and sample["round"] < 2]
-        assert len(finished) == 2 and row["seconds"][0] == pytest.approx(np.mean(finished))
+    assert_figures_follow(found)
+    serial, cluster = (row["key"] for row in found["rows"])
+    first, second = ([(sample["row"], sample["slides"]) for sample in found["samples"] if sample["round"] == number]
+                     for number in (0, 1))
+    assert first == [(key, size) for size in (1, 2, 4) for key in (serial, cluster)]
+    assert second == [(cluster, 4), (serial, 4)], "rows take turns"
     assert "of 5 asked for: stopped" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     picture(tmp_path / "out" / "comparison.png")
     assert len(list((tmp_path / "out").iterdir())) == 3
