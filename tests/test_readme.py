@@ -93,19 +93,21 @@ def said(copy: Path, small_slides: Path) -> str:
     Some are shortened. `make test` would run this test again. What `make run` has installed, pip has only to find, the
     packages that requirements.txt names. test_compare.py runs every row of `compare.py --quick`, test_comparing.py
     makes its slides, and test_check.py runs `check.py` with every solution. A full-size slide takes 10 to 20 s to
-    generate: two are enough, and after the table shown was made from them, small ones take their place.
+    generate: two are enough, and after the table shown was made from them, a small one takes their place.
     """
     commands = "".join(BLOCKS)
     others = " ".join(f"! -name {name}" for name in SLIDES_SHOWN)
     shortened = {"make test": "make --dry-run test",
                  "pip install -r": "PIP_NO_DEPS=1 pip install -r",
-                 "compare.py --quick": "compare.py --quick --folder data --rows python-serial --repeats 1",
+                 "compare.py --quick": "compare.py --quick --folder four --rows python-serial --repeats 1",
                  "python get_data.py\n": f"""python get_data.py
                      mkdir others
                      find data -name '*.svs' {others} -exec mv {{}} others/ ';'\n""",
                  "python get_data.py --generate 3\n": f"""python get_data.py --generate 2
                      rm data/generated-*
-                     cp '{small_slides}'/*.svs data/\n"""}
+                     cp '{small_slides}/small-2.svs' data/
+                     mkdir four
+                     cp '{small_slides}'/*.svs data/{REAL} four/\n"""}
     shortened |= {f"python check.py {step} {STEPS[step].solution}\n": "" for step in STEPS if step != CHECKED_HERE}
     for shown, done in shortened.items():
         assert shown in commands, shown
@@ -118,8 +120,9 @@ def said(copy: Path, small_slides: Path) -> str:
 
 def test_the_commands_in_their_order(copy, said):
     assert (copy / "output" / "report.html").exists() and (copy / "data" / REAL).exists()
+    assert (copy / "output" / "comparison" / "comparison.png").exists()
     for words in ("need a rescan", "report: ", "next: python pipeline.py", "-m pytest", ": Success\n",
-                  f"step {CHECKED_HERE} is done"):
+                  f"step {CHECKED_HERE} is done", "| Python, serial "):
         assert words in said
 
 
