@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="ends processes as POSIX
 
 MAPPED = "solutions/pipeline_prefect_parallel.py"
 GUIDE = (HOME / "docs" / "scaling.md").read_text(encoding="utf-8")
+SLIDES = 40
 PATIENCE = 180    # seconds, for what takes a few on an idle machine
 
 
@@ -75,8 +76,17 @@ class Cluster:
                 process.wait(PATIENCE)
 
 
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    """The one that stays whole."""
+    started = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield started
+    started.close()
+
+
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def doomed(tmp_path: Path) -> Iterator[Cluster]:
+    """One of which a test ends a part."""
     base = tmp_path / "cluster"
     base.mkdir()
     started = Cluster(base)
@@ -86,9 +96,9 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def slides(small_slides, tmp_path_factory):
-    """Three slides under sixty names: enough for a test to interrupt the run in the middle."""
-    folder = tmp_path_factory.mktemp("sixty")
-    for number in range(60):
+    """Three slides under forty names: enough for a test to interrupt the run in the middle."""
+    folder = tmp_path_factory.mktemp("forty")
+    for number in range(SLIDES):
         os.link(small_slides / f"small-{number % 3 + 1}.svs", folder / f"slide-{number:02}.svs")
     return folder
 
@@ -103,46 +113,37 @@ def plain(slides, tmp_path_factory):
 
 
 @pytest.fixture
-def started(cluster, slides, tmp_path) -> Iterator[Callable[[], tuple]]:
+def started(doomed, slides, tmp_path) -> Iterator[Callable[[], tuple]]:
     """The mapped flow on the cluster, after its first result."""
     output = tmp_path / "output"
     with (tmp_path / "said").open("wb") as said, (tmp_path / "complained").open("wb") as complained:
         process = subprocess.Popen([sys.executable, HOME / MAPPED, "--folder", slides, "--output", output,
-                                    "--executor", "distributed", "--scheduler-address", cluster.address],
+                                    "--executor", "distributed", "--scheduler-address", doomed.address],
                                    cwd=tmp_path, env=environment(tmp_path), stdout=said, stderr=complained)
-    cluster.wait_for(lambda: list(output.glob("*_tissue_seg.png")), "no result came")
+    doomed.wait_for(lambda: list(output.glob("*_tissue_seg.png")), "no result came")
     yield process
     if process.poll() is None:
         process.kill()
         process.wait(PATIENCE)
 
 
-def test_workers_elsewhere_leave_the_same_bytes(cluster, slides, plain, run, tmp_path):
-    done = run(MAPPED, "--folder", slides, "--output", tmp_path / "output", "--executor", "distributed",
-               "--scheduler-address", cluster.address)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    assert files(tmp_path / "output") == files(plain)
-    for name in ("one", "two"):
-        assert "save_result" in cluster.said(name), f"the worker {name} had no part in it"
-
-
-def test_a_killed_worker_costs_a_recomputation(cluster, started, plain, tmp_path):
-    cluster.kill("one")
-    assert len(list((tmp_path / "output").glob("*_qc.json"))) < 60, "too late to be in the middle"
+def test_a_killed_worker_costs_a_recomputation(doomed, started, plain, tmp_path):
+    doomed.kill("one")
+    assert len(list((tmp_path / "output").glob("*_qc.json"))) < SLIDES, "too late to be in the middle"
     assert started.wait(PATIENCE) == 0, (tmp_path / "complained").read_text()
     assert files(tmp_path / "output") == files(plain)
     assert "Traceback" not in (tmp_path / "said").read_text() + (tmp_path / "complained").read_text()
 
 
-def test_a_lost_scheduler_is_one_line(cluster, started, tmp_path):
-    cluster.kill("scheduler")
+def test_a_lost_scheduler_is_one_line(doomed, started, tmp_path):
+    doomed.kill("scheduler")
     assert started.wait(PATIENCE) == 1  # Dask itself tries again for 30 s
     complained, said = (tmp_path / "complained").read_text(), (tmp_path / "said").read_text()
-    assert len(complained.splitlines()) == 1 and cluster.address in complained and "broke off" in complained
+    assert len(complained.splitlines()) == 1 and doomed.address in complained and "broke off" in complained
     assert "Traceback" not in said, said[-5000:]
     rows = table(tmp_path / "output").values()
     unchecked = [row for row in rows if row["status"] == "failed"]
-    assert len(rows) == 60 and unchecked
+    assert len(rows) == SLIDES and unchecked
     assert all(row["error"] == f"{row['file_name']} was not checked: its run broke off" for row in unchecked)
     assert not list((tmp_path / "output").glob(".*.part"))
 
@@ -186,7 +187,7 @@ def test_the_report_takes_no_more_memory_for_the_pictures_of_many_slides(tmp_pat
     assert (tmp_path / "report.html").stat().st_size > 200 * 50_000
 
 
-def test_the_guide_s_commands_run(cluster, slides, plain, tmp_path):
+def test_the_guide_s_commands_leave_the_same_bytes_on_workers_elsewhere(cluster, slides, plain, tmp_path):
     """The flow's, on the cluster of this file, which starts the programs that the blocks marked console name."""
     blocks = re.findall(r"```sh\n(.*?)```", GUIDE.replace("\\\n", " "), re.DOTALL)
     commands = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
@@ -199,3 +200,5 @@ def test_the_guide_s_commands_run(cluster, slides, plain, tmp_path):
                               capture_output=True, text=True, env=environment(tmp_path), timeout=300)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr
         assert files(output) == files(plain)
+    for name in ("one", "two"):
+        assert "save_result" in cluster.said(name), f"the worker {name} had no part in it"
