@@ -204,10 +204,12 @@ def raised(call: Callable[[], object]) -> str:
 
 
 def test_6_a_file_is_no_slide_or_says_too_little(tmp_path):
-    cut, bare, page, big = (tmp_path / name for name in ("cut.svs", "bare.svs", "page.svs", "big.tif"))
+    cut, bare, page, words, big = (tmp_path / name for name in (
+        "cut.svs", "bare.svs", "page.svs", "words.svs", "big.tif"))
     truncated(cut)
     good(bare, seed=12, stated=())
     page.write_text("<html>please log in</html>", encoding="utf-8")
+    words.write_text("not found", encoding="utf-8")
     tile = np.full((1024, 1024, 3), 240, np.uint8)
     tifffile.imwrite(big, (tile for _ in range(196)), shape=(14000, 14000, 3), dtype=tile.dtype, tile=tile.shape[:2],
                      compression="zlib", photometric="rgb")
@@ -220,6 +222,7 @@ def test_6_a_file_is_no_slide_or_says_too_little(tmp_path):
         assert picture.read_region((9000, 9000), 0, (2, 2)).getpixel((0, 0)) == (240, 240, 240, 255)
     cut.write_bytes(bare.read_bytes())  # copied again
     page.unlink()
+    words.unlink()
     run(*check, *way(6, "python pipeline.py")[2:], cwd=tmp_path)
     assert {name: row["status"] for name, row in table(tmp_path / "out").items()} == {"bare.svs": "ok", "cut.svs": "ok"}
 
