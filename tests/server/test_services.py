@@ -521,8 +521,8 @@ def test_start_and_stop(here: Here) -> None:
 
 @pytest.fixture
 def quick_server(tmp_path: Path) -> Iterator[RunningServer]:
-    """A server that takes a run for dead after 5 s."""
-    running = RunningServer(tmp_path, "--zombie-interval", 1, "--lazarus-interval", 1, "--heartbeat-timeout", 5)
+    """A server that takes a run for dead after 15 s: on a busy machine a process may need ten for its start."""
+    running = RunningServer(tmp_path, "--zombie-interval", 1, "--lazarus-interval", 1, "--heartbeat-timeout", 15)
     yield running
     running.stop()
 
