@@ -28,7 +28,7 @@ def tissue_mask(rgb: np.ndarray, scanned: np.ndarray) -> np.ndarray:
     # A fibre or a scratch is long, but thinner than the square: only what is wider counts as a piece.
     wide = cv2.morphologyEx(dark, cv2.MORPH_OPEN, SQUARE)
     number, pieces = cv2.connectedComponents(dark)
-    is_tissue = np.bincount(pieces[wide > 0], minlength=number) >= LEAST_PIECE * levels.sum()
+    is_tissue = np.bincount(pieces[wide.view(bool)], minlength=number) >= LEAST_PIECE * levels.sum()
     tissue = np.uint8(255 * is_tissue)[pieces]
     # Closing fills gaps as wide as a few cells, and leaves the outline where it was. The picture's edge is no outline.
     tissue = cv2.copyMakeBorder(tissue, 6, 6, 6, 6, cv2.BORDER_CONSTANT, value=0)
@@ -54,10 +54,10 @@ def dark_surround(rgb: np.ndarray) -> np.ndarray:
 
     `rgb` is uint8 (height, width, 3); returns uint8 (height, width), 255 there, 0 elsewhere.
     """
+    edges = [np.ascontiguousarray(each) for each in (rgb[:1], rgb[-1:], rgb[:, :1], rgb[:, -1:])]
+    if min(cv2.transform(edge, LUMA).min() for edge in edges) >= BLACK:
+        return np.zeros(rgb.shape[:2], np.uint8)
     gray = cv2.transform(rgb, LUMA)
-    edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    if edge.min() >= BLACK:
-        return np.zeros_like(gray)
     smooth = cv2.inRange(cv2.morphologyEx(gray, cv2.MORPH_GRADIENT, SQUARE), 0, FLAT)
     _, pieces = cv2.connectedComponents(cv2.bitwise_and(smooth, cv2.inRange(gray, 0, BLACK)))
     at_edge = np.unique(np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]]))
