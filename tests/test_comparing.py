@@ -107,6 +107,18 @@ def test_a_run_that_takes_too_long_is_ended_with_its_children(tmp_path):
         psutil.Process(int(done.last_line)).wait(timeout=30)
 
 
+def test_ctrl_c_as_a_run_begins(tmp_path, monkeypatch):
+    """The process has been started, and the threads that watch it have not."""
+    def interrupted(thread):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(measuring.threading.Thread, "start", interrupted)
+    program = f"import time; time.sleep(600)  # {tmp_path}"
+    with pytest.raises(KeyboardInterrupt):
+        measuring.run([sys.executable, "-c", program], tmp_path / "log", env=environment(tmp_path), limit=100,
+                      cwd=tmp_path)
+    assert not [child for child in psutil.Process().children() if program in child.cmdline()]
+
+
 def test_the_clock_stops_with_the_script(tmp_path):
     """A child process of the script may write for a while after it: that is waited for, and not timed."""
     child = ("import os, psutil, time\nwhile psutil.pid_exists(int(os.environ['PARENT'])): time.sleep(0.01)\n"

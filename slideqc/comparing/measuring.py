@@ -102,7 +102,7 @@ def run(command: Sequence[object], log: Path, *, env: dict[str, str], limit: flo
         backend: Sequence[psutil.Process] = ()) -> Measured:
     """Run `command` to its end, or for `limit` seconds; output goes to `log`, errors to a file ending in .err."""
     errors = log.with_suffix(".err")
-    monitor, ended, first_lines = ResourceMonitor(backend), threading.Event(), []
+    monitor, ended, first_lines, threads = ResourceMonitor(backend), threading.Event(), [], []
     cpu_before = _cpu_of_ended_children()
     with log.open("wb") as log_file, errors.open("wb") as errors_file:
 
@@ -115,9 +115,9 @@ def run(command: Sequence[object], log: Path, *, env: dict[str, str], limit: flo
         began = time.perf_counter()
         process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=errors_file,
                                    stdin=subprocess.DEVNULL, env=env, cwd=cwd, **child_process.OWN_GROUP)
-        threads = [threading.Thread(target=read_output, daemon=True),
-                   threading.Thread(target=monitor.sample_until, args=(ended, process, limit), daemon=True)]
         try:
+            threads += [threading.Thread(target=read_output, daemon=True),
+                        threading.Thread(target=monitor.sample_until, args=(ended, process, limit), daemon=True)]
             for thread in threads:
                 thread.start()
             status = process.wait()
@@ -127,7 +127,8 @@ def run(command: Sequence[object], log: Path, *, env: dict[str, str], limit: flo
             if process.poll() is None:
                 child_process.end(process)
             for thread in threads:
-                thread.join(5)
+                with suppress(RuntimeError):  # Ctrl-C came before it was started
+                    thread.join(5)
     ended_children = _cpu_of_ended_children() - cpu_before
     monitor.settle()
     texts = [file.read_text(encoding="utf-8", errors="replace") for file in (errors, log)]
