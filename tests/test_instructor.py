@@ -8,7 +8,6 @@ have keys. Where curl is missing, Python downloads instead.
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ import test_readme
 from test_readme import PATIENCE, shell
 
 from conftest import HOME, REAL, clone, environment
+from harness import free_port
 
 GUIDE = (HOME / "docs" / "instructor.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
@@ -46,12 +46,6 @@ def copy(tmp_path: Path, real_slide: Path, small_slides: Path) -> Path:
     return folder
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def in_the_background(block: str, stem: str, port: str) -> str:
     """A block whose last command runs in the background, with its id in $`stem`; it ends once the port answers."""
     return f"{block.rstrip()} >../{stem}.txt 2>&1 &\n{stem}=$!\n" + (
@@ -61,7 +55,7 @@ def in_the_background(block: str, stem: str, port: str) -> str:
 
 def arranged(copy: Path) -> str:
     """All blocks as one script."""
-    own, own_pages, room, room_pages, handout = (free_port() for _ in range(5))
+    own, own_pages, room, room_pages, handout = (str(free_port()) for _ in range(5))
     slides = f"--generate 0 --dest '{copy / 'data'}'"  # the two of full size would take a minute
     script = ["trap 'kill $(jobs -p) 2>&-' EXIT",
               f"export PREFECT__SERVER__ENDPOINT=http://127.0.0.1:{own}", *([] if shutil.which("curl") else [CURL])]

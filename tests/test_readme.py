@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import HOME, REAL, clone, environment
+from harness import free_port
 from slideqc.checking.steps import STEPS
 
 README = (HOME / "README.md").read_text(encoding="utf-8")
@@ -53,12 +53,6 @@ def shell(copy: Path, commands: str, surroundings: dict[str, str] | None = None)
         process.communicate()
     assert process.returncode == 0, f"{commands}\n{said[-3000:]}\n{complained[-3000:]}"
     return said
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def in_the_background(commands: str, copy: Path) -> tuple[str, dict[str, str]]:
