@@ -55,8 +55,8 @@ def tissue_warnings(rgb: np.ndarray, scanned: np.ndarray, surround: np.ndarray, 
 
 
 def look(rgb: np.ndarray, scanned: np.ndarray, surround: np.ndarray, tissue: np.ndarray) -> Overview:
-    """What the warnings are about; a quarter of the pixels is enough for it."""
-    rgb, scanned, surround, tissue = (np.ascontiguousarray(each[::2, ::2]) for each in (rgb, scanned, surround, tissue))
+    """What the warnings are about, by every fourth row: that is enough for it."""
+    rgb, scanned, surround, tissue = (each[::4] for each in (rgb, scanned, surround, tissue))
     gray = cv2.transform(rgb, LUMA)
     rest = cv2.bitwise_and(scanned, 255 - cv2.bitwise_or(tissue, surround))
     levels = cv2.calcHist([gray], [0], rest, [256], [0, 256]).ravel()

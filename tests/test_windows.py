@@ -80,6 +80,13 @@ def test_pictures_are_area_means(size: str, slides: dict[str, BaseImage]) -> Non
     assert apart.max() <= 0.51
 
 
+def read_whole(image: BaseImage, size: str) -> np.ndarray:
+    """The picture, which is not kept: else windows are cut from it."""
+    whole = image.picture(size)
+    reading._last.pictures.clear()
+    return whole
+
+
 @pytest.mark.parametrize("margin, side", [(0, 100), (1, 256), (29, 64), (29, 300), (29, 4000)])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("way", WRITERS)
@@ -88,7 +95,7 @@ def test_windows_make_up_the_whole(way: str, size: str, margin: int, side: int, 
     """Each pixel lies in one window, with its surroundings; each tile is read once."""
     image = slides[way]
     plan = image.plan(size)
-    whole = image.picture(size)
+    whole = read_whole(image, size)
     decoded.clear()
     seen = np.zeros(whole.shape[:2], int)
     for window in reading.read_windows(image.path, image.facts, plan, margin, side=side):
@@ -105,7 +112,7 @@ def test_windows_make_up_the_whole(way: str, size: str, margin: int, side: int, 
 def test_only_what_is_wanted_is_read(size: str, slides: dict[str, BaseImage], decoded: Counter) -> None:
     """Around it everything is as in the whole, as far as the margin."""
     image, margin = slides["tiles decoded here"], 9
-    whole = image.picture(size)
+    whole = read_whole(image, size)
     height, width = whole.shape[:2]
     decoded.clear()
     wanted = np.zeros((69, 94), np.uint8)
@@ -120,6 +127,29 @@ def test_only_what_is_wanted_is_read(size: str, slides: dict[str, BaseImage], de
         seen[top:bottom, left:right] = True
     assert seen[large].all()
     assert set(decoded.values()) == {1} and len(decoded) < 15  # of 30
+
+
+@pytest.mark.parametrize("margin, side", [(0, 100), (29, 64), (29, 4000)])
+@pytest.mark.parametrize("way", ["tiles decoded here", "gaps"])
+def test_windows_of_a_picture_that_is_kept(way: str, margin: int, side: int, slides: dict[str, BaseImage],
+                                           decoded: Counter) -> None:
+    """They are cut from it: no tile is read again."""
+    image = slides[way]
+    whole, scanned = image.picture("1/2"), image.scanned("1/2")
+    decoded.clear()
+    seen = np.zeros(whole.shape[:2], int)
+    wanted = np.uint8(seen == 0)
+    wanted[:whole.shape[0] // 2] = 0
+    for window in reading.read_windows(image.path, image.facts, image.plan("1/2"), margin, wanted, side=side):
+        left, top, right, bottom = window[:4]
+        seen[top:bottom, left:right] += 1
+        outer = np.s_[max(0, top - margin):bottom + margin, max(0, left - margin):right + margin]
+        assert (window.rgb == whole[outer]).all()
+        assert (window.rgb[window.inner] == whole[top:bottom, left:right]).all()
+        assert window.scanned is None if scanned.all() else (window.scanned == scanned[outer]).all()
+    assert seen.max() == 1 and (seen[wanted > 0] == 1).all()
+    assert side > 100 or not seen[0].any()
+    assert not decoded
 
 
 def test_nothing_wanted_nothing_read(slides: dict[str, BaseImage], decoded: Counter) -> None:

@@ -24,7 +24,7 @@ def _of_group() -> int | None:
     with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
         limit = int((CGROUP / "memory.max").read_text())
         taken = int((CGROUP / "memory.current").read_text())
-        # Files that the system remembers count as taken, and make room for whoever asks.
+        # The file cache counts as taken, but the system frees it when a process needs memory.
         files = re.findall(r"^(?:in)?active_file (\d+)", (CGROUP / "memory.stat").read_text(), re.MULTILINE)
         return limit - taken + sum(map(int, files))
     return None

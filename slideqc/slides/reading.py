@@ -22,7 +22,7 @@ from slideqc.errors import SlideError
 from slideqc.slides import dicom, levels, magnification, memory, refused, tiff, tiles
 from slideqc.slides.cells import Cells
 from slideqc.slides.magnification import Plan
-from slideqc.slides.windows import Window, windows
+from slideqc.slides.windows import Window, cut, windows
 
 # One slide stays on one core: the parallel variants of the pipeline scale by slides.
 cv2.setNumThreads(1)
@@ -125,6 +125,9 @@ def read_windows(path: Path, facts: Facts, plan: Plan, margin: int, wanted: np.n
     Some megabytes are in memory at a time, however large the picture is; each tile is decoded once, those away from
     `wanted` never. The pixels are those of the whole picture. Raises SlideError when a tile is damaged.
     """
+    if (picture := _kept.get(_key(path, plan))) is not None:
+        yield from cut(picture, margin, wanted, **options)
+        return
     with _cells(path, facts, plan) as cells:
         yield from windows(cells, margin, wanted, **options)
 
@@ -154,6 +157,12 @@ _last = _Last()
 _kept = WeakValueDictionary()     # what any thread read last, by slide, plan and the file's stamp
 
 
+def _key(path: Path, plan: Plan) -> tuple:
+    with in_words(path):
+        stamp = path.stat()
+    return path, plan, stamp.st_mtime_ns, stamp.st_size
+
+
 def read_picture(path: Path, facts: Facts, plan: Plan) -> Picture:
     """The whole slide: RGB, uint8 (plan.height, plan.width, 3), read-only, and which of its pixels were scanned.
 
@@ -161,9 +170,7 @@ def read_picture(path: Path, facts: Facts, plan: Plan) -> Picture:
     the picture that it read last, since the steps of the pipeline ask for the same one in turn; they may do so from
     different threads, which share what they keep.
     """
-    with in_words(path):
-        stamp = path.stat()
-    key = (path, plan, stamp.st_mtime_ns, stamp.st_size)
+    key = _key(path, plan)
     picture = _kept.get(key)
     if picture is None:
         _last.make_room(1)  # so that the old picture is gone before the new one comes

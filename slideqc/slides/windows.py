@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from slideqc.slides.cells import Axis, Cells
+from slideqc.slides.tiles import Pixels
 
 SIDE = 512  # px, about: a window is a whole number of cells
 
@@ -47,6 +48,20 @@ def windows(cells: Cells, margin: int, wanted: np.ndarray | None = None, side: i
             yield Window(left, top, right, bottom, inner, rgb, scanned)
         # The window beside this one begins so far left, those of the next row begin so far up.
         cells.forget(bottom - margin, right - margin if right < width else width + 1)
+
+
+def cut(picture: Pixels, margin: int, wanted: np.ndarray | None = None, side: int = SIDE) -> Iterator[Window]:
+    """The same for a whole picture that is in memory: views of it, of `side` px or less."""
+    height, width = picture.rgb.shape[:2]
+    downs, acrosses = [*range(0, height, side), height], [*range(0, width, side), width]
+    asked = None if wanted is None else _any(wanted, downs, acrosses, 0)
+    for (row, (top, bottom)), (column, (left, right)) in product(enumerate(pairwise(downs)),
+                                                                 enumerate(pairwise(acrosses))):
+        if asked is None or asked[row, column]:
+            y, x = max(0, top - margin), max(0, left - margin)
+            outer, inner = np.s_[y:bottom + margin, x:right + margin], np.s_[top - y:bottom - y, left - x:right - x]
+            yield Window(left, top, right, bottom, inner, picture.rgb[outer],
+                         None if picture.scanned is None else picture.scanned[outer])
 
 
 def _cuts(axis: Axis, margin: int, side: int) -> list[int]:
