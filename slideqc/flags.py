@@ -104,7 +104,7 @@ def slides(folder: Path, filetype: str) -> list[str]:
 
 
 def _is_file(path: Path) -> bool:
-    """Is it a file, or was it one, as far as anybody can tell? On a drive that went away, nobody can."""
+    """Is it a file, or a link that leads nowhere? True as well if the drive does not answer: its row will say so."""
     try:
         return path.is_file() or (path.is_symlink() and not path.exists())
     except OSError:
@@ -112,7 +112,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _holds(folder: Path, ending: str) -> bool:
-    """Has a folder slides of its own?"""
+    """Does a folder contain slides?"""
     with contextlib.suppress(OSError):
         return any(path.name.lower().endswith(ending) for path in folder.iterdir() if not path.name.startswith("."))
     return False

@@ -13,7 +13,7 @@ FINE_RADIUS = 5        # px: a Gaussian wider than this is computed on means of 
 
 
 def tissue_mask(rgb: np.ndarray, scanned: np.ndarray) -> np.ndarray:
-    """Where the tissue is: gray, invert, Otsu's threshold; without pieces too small to be tissue; closed.
+    """Find the tissue: gray, invert, Otsu's threshold; remove pieces too small to be tissue; close gaps.
 
     `rgb` is uint8 (height, width, 3); `scanned` uint8 (height, width), 255 where there is a picture, 0 elsewhere.
     Returns uint8 (height, width), 255 on tissue, 0 elsewhere. It is 0 everywhere on a slide without tissue: Otsu's
@@ -50,7 +50,7 @@ def otsu(levels: np.ndarray) -> tuple[int, float]:
 
 
 def dark_surround(rgb: np.ndarray) -> np.ndarray:
-    """Where a black border or a black ground reaches in from the edge of the picture: dark, and without structure.
+    """Find a black border or ground: dark, without structure, connected with the edge of the picture.
 
     `rgb` is uint8 (height, width, 3); returns uint8 (height, width), 255 there, 0 elsewhere.
     """

@@ -55,7 +55,7 @@ def tissue_warnings(rgb: np.ndarray, scanned: np.ndarray, surround: np.ndarray, 
 
 
 def look(rgb: np.ndarray, scanned: np.ndarray, surround: np.ndarray, tissue: np.ndarray) -> Overview:
-    """What the warnings are about, by every fourth row: that is enough for it."""
+    """Measure what the warnings depend on, in every fourth row of the overview."""
     rgb, scanned, surround, tissue = (each[::4] for each in (rgb, scanned, surround, tissue))
     gray = cv2.transform(rgb, LUMA)
     rest = cv2.bitwise_and(scanned, 255 - cv2.bitwise_or(tissue, surround))

@@ -1,7 +1,7 @@
-"""A level at a working size, in any rectangles, without the whole of it in memory.
+"""Rectangles of a level at a working size, without the whole level in memory.
 
-A working pixel is the mean over `reduction` × `reduction` pixels of the level. What comes of one tile is a cell, always
-worked out in the same way: so a rectangle has the pixels that the whole picture has there, to the last bit.
+A working pixel is the mean over `reduction` × `reduction` pixels of the level. The working pixels of a tile are a cell.
+A cell is always computed in the same way, so a rectangle is equal to that part of the whole picture, to the last bit.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from slideqc.slides.magnification import Plan
 from slideqc.slides.tiles import Pixels, Tiles
 
-KEPT = 64 << 20  # bytes of cells that are kept in case that they are asked for again
+KEPT = 64 << 20  # bytes of cells that are kept for the next windows
 
 
 class Axis:
@@ -22,10 +22,10 @@ class Axis:
 
     def __init__(self, tile: int, full: int, working: int, reduction: float) -> None:
         self.simple = reduction.is_integer() and (tile % reduction == 0 or tile >= full)  # no pixel lies in two tiles
-        # As the size is rounded down, pixels are larger than that by a trifle, unless they are whole numbers.
+        # The size was rounded down, so a pixel is slightly larger than a reduction that is no whole number.
         reduction = reduction if reduction.is_integer() else full / working
         self.tile, self.full, self.reduction = tile, full, reduction
-        self.tiles = math.ceil(reduction / tile)  # that make one cell: as many as a working pixel is wide
+        self.tiles = math.ceil(reduction / tile)  # in one cell: a working pixel may be wider than a tile
         self.cells = -(-full // (self.tiles * tile))
         ends = [math.floor(cell * self.tiles * tile / reduction) for cell in range(1, self.cells)]
         self.cuts = [0, *(min(end, working) for end in ends), working]  # cell n has the pixels cuts[n]:cuts[n + 1]
@@ -43,12 +43,12 @@ class Axis:
         return self.cuts[cell + 1] - self.cuts[cell]
 
     def parts(self, cell: int) -> int:
-        """How many pixels its tiles have a part of: those of the cell, and one that ends in the next cell."""
+        """The number of pixels that its tiles have a part of: the cell's, and one that ends in the next cell."""
         end = math.ceil((cell + 1) * self.tiles * self.tile / self.reduction)
         return min(end, self.cuts[-1]) - self.cuts[cell]
 
     def edges(self, cell: int, tile: int, full: int) -> np.ndarray:
-        """Where the edges of those pixels lie in a tile, of which `full` px are of the level."""
+        """The edges of those pixels in px of a tile, `full` px of which belong to the level."""
         pixels = self.cuts[cell] + np.arange(self.parts(cell) + 1)
         return np.clip(pixels * self.reduction - tile * self.tile, 0, full)
 
@@ -84,7 +84,7 @@ class Cells:
         return Pixels(rgb, None if scanned is None or scanned.all() else scanned)
 
     def forget(self, above: int, left_of: int) -> None:
-        """Free the rows above `above` in the cells left of `left_of`: nobody will ask for them again."""
+        """Free the rows above `above` in the cells left of `left_of`: no window needs them again."""
         for (row, column), (first, cell) in list(self._kept.items()):
             if first < above and self.columns.cuts[column + 1] <= left_of:
                 rest = self.rows.cuts[row + 1] - above
@@ -102,7 +102,7 @@ class Cells:
             self._keep(*next(iter(self._kept)), 0, None)  # the oldest
 
     def _cell(self, row: int, column: int, top: int) -> tuple[int, Pixels]:
-        """The row that what is kept of a cell begins with, and that; if it lacks some of `top` and below: all of it."""
+        """The part of a cell that is kept, after its first row. The whole cell, if rows from `top` on are missing."""
         start = self.rows.cuts[row]
         first, cell = self._kept.get((row, column), (math.inf, None))
         if first > max(start, top):
@@ -115,7 +115,7 @@ class Cells:
         if self.rows.simple and self.columns.simple:
             return _reduced(self.tiles.read(row, column), int(self.rows.reduction), width, height)
         colours, unscanned = (sums[:height, :width] for sums in self._sums(row, column))
-        # What the cells above, beside, and above that one have of pixels that end here.
+        # Add the parts of this cell's pixels that lie in the cell above, the one to the left, and the one above that.
         for up, back in ((1, 0), (0, 1), (1, 1)):
             if row >= up and column >= back and self._is_wanted(row - up, column - back):
                 for sums, parts in zip((colours, unscanned), self._parts_of(row - up, column - back), strict=True):
@@ -126,7 +126,7 @@ class Cells:
         return Pixels(rgb, np.uint8(unscanned == 0) * 255 if unscanned.any() else None)
 
     def _sums(self, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
-        """For each pixel of which the cell's tiles have a part, the sums over that: of colours, and of gaps."""
+        """Sums over the part of each pixel that lies in the cell's tiles: of its colours, and of its unscanned area."""
         rows, columns = self.rows, self.columns
         shape = rows.parts(row), columns.parts(column)
         colours, unscanned = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
@@ -141,7 +141,7 @@ class Cells:
         return colours, unscanned
 
     def _parts_of(self, row: int, column: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What a cell's tiles have of the pixels that end in the cells below it, and beside it: colours, and gaps."""
+        """The same sums, for pixels that end in the cell below and in the cell to the right."""
         if (row, column) not in self._parts:
             self._sums(row, column)
         return self._parts[row, column]
@@ -171,7 +171,7 @@ def sums_between(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> n
 
 
 def _sums_of_rows(pixels: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """For each pair of neighbouring edges the sum of the rows between them, of the outer ones only a share."""
+    """The sum of the rows between neighbouring edges; a row that an edge cuts counts in part."""
     low, high = edges[:-1, None], edges[1:, None]
     first = low.astype(int)
     places = first + np.arange((np.ceil(high) - first).max(initial=1))

@@ -17,12 +17,12 @@ IMPLICIT, DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99", 
 SYNTAX, IMAGE_TYPE, SERIES = 0x0002_0010, 0x0008_0008, 0x0020_000E
 MATRIX_WIDTH, MATRIX_HEIGHT, PIXELS = 0x0048_0006, 0x0048_0007, 0x7FE0_0010
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
-FRAMES = 0x5200_9230  # what is said of each frame: long, and behind all that is read here
+FRAMES = 0x5200_9230  # facts of each frame: long, and stored after all that is read here
 WANTED = (SYNTAX, IMAGE_TYPE, SERIES, MATRIX_WIDTH, MATRIX_HEIGHT)
 NO_FULL_SIZE = ("is a smaller copy of a slide, and the file of its DICOM series with the full size is not in the "
                 "folder: copy the whole series")
 LONG = (b"OB", b"OW", b"OF", b"OL", b"OD", b"OV", b"SQ", b"UC", b"UR", b"UT", b"UN", b"SV", b"UV")
-OPEN = 0xFFFF_FFFF    # as a length: up to a mark
+OPEN = 0xFFFF_FFFF    # as a length: the element ends at a mark
 END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)  # the mark with which compressed pixels end
 
 
@@ -47,7 +47,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def one_a_series(paths: Iterable[Path]) -> list[Path]:
-    """Of the files of each series the one with the largest level, and every file that is no readable DICOM file."""
+    """The file with the largest level of each series, and every file that is no readable DICOM file."""
     largest: dict[str, File] = {}
     others = []
     for path in paths:
@@ -135,7 +135,7 @@ def _head(file: BinaryIO, name: str, implicit: bool) -> tuple[int, int]:
 
 
 def _skip(file: BinaryIO, name: str, implicit: bool) -> None:
-    """Go behind a sequence of items without a stated length."""
+    """Skip a sequence of items that states no length."""
     while (head := _head(file, name, implicit))[0] != SEQUENCE_END:
         tag, length = head
         if tag != ITEM:

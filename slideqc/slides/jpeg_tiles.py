@@ -1,7 +1,7 @@
 """Tiles of a TIFF slide that are JPEG streams: their tables, their colours, their pixels.
 
-A tile's stream lacks the tables, which TIFF keeps once a page, and what its colours are stands in TIFF's photometric
-tag (TIFF Technical Note 2). Markers that speak of colours too (JFIF, Adobe) may be wrong; OpenSlide ignores them.
+A tile's stream lacks the tables, because TIFF stores them once for each page. The photometric tag of the page names the
+colours (TIFF Technical Note 2). JFIF and Adobe markers name them, too, but may be wrong; OpenSlide ignores them.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def decode(stream: bytes, page_head: bytes, width: int, height: int) -> np.ndarr
 
 
 def _segments(stream: bytes) -> Iterator[bytes]:
-    """The segments of a stream without those of applications and comments; from the first scan on, all in one piece."""
+    """The segments of a stream, without comments and those of applications; the first scan and the rest are one."""
     at = len(SOI) if stream.startswith(SOI) else 0
     while at + 2 <= len(stream) and stream[at] == 0xFF:
         marker = stream[at + 1]

@@ -12,8 +12,8 @@ import numpy as np
 from slideqc.slides import jpeg_tiles, tiff
 from slideqc.slides.tiff import Page
 
-TIFF_VENDORS = ("aperio", "generic-tiff")  # of which we know the page of each level
-ALIKE = 0.01  # the sides of a level may be off by so much, beside rounding: some writers pad them
+TIFF_VENDORS = ("aperio", "generic-tiff")  # here the page of each level is known
+ALIKE = 0.01  # relative error of a level's sides, beyond rounding: some writers pad them
 REDUCED, MACRO = 1, 8  # bits of the tag NewSubfileType: a smaller level; Aperio's mark for the overview picture
 JPEG, RGB, YCBCR = 7, 2, 6  # numbers of the TIFF specification
 
@@ -36,7 +36,7 @@ class JpegTiles(NamedTuple):
 
 
 def real_levels(dimensions: list[tuple[int, int]]) -> list[int]:
-    """The numbers of those pictures, (width, height) in pixels, whose sides are the first one's over one number."""
+    """The indices of those pictures, (width, height) in px, that are the first one, reduced by one number."""
     width, height = dimensions[0]
     # A side that was rounded by one pixel moves the difference of the products by the other one's full size.
     return [number for number, (wide, high) in enumerate(dimensions)
@@ -73,7 +73,7 @@ def jpeg_tiles_of(path: Path, vendor: str, number: int, dimensions: tuple[int, i
 
 
 def _spread_gaps(finer: JpegTiles, coarser: JpegTiles) -> None:
-    """Leave out tiles in which a larger level has a gap: OpenSlide draws those of an Aperio file anew from there."""
+    """Leave out tiles in which a larger level has a gap: in Aperio files, OpenSlide draws these from that level."""
     down, across, high, wide = *finer.grid, *coarser.grid
     rows, columns = np.divmod(np.flatnonzero(finer.counts == 0), across)
     rows, columns = rows // max(1, round(down / high)), columns // max(1, round(across / wide))

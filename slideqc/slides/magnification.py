@@ -7,7 +7,7 @@ from typing import NamedTuple
 MICRONS_AT_1X = 10.0  # µm/px at 1x by convention: 0.25 µm/px is 40x, 0.5 µm/px is 20x
 TOLERANCE = 0.01      # scanners write downsamples such as 16.0024 for 16
 LEAST_MPP, MOST_MPP = 0.05, 20  # µm/px of the full-size picture: no slide has less or more
-APART = 1.5           # magnification and pixel size that are so many times apart contradict each other
+APART = 1.5           # a magnification and a pixel size that differ by this factor contradict each other
 LEAST_SIDE = 16       # px of a working picture: in a smaller one there is nothing to see
 LONGEST_SIDE = 65_500      # px of a JPEG picture, by the library that writes it
 MOST_PIXELS = 1 << 30      # of an image file, by the library that reads it (OpenCV)
@@ -73,7 +73,7 @@ def oddities(objective_power: float | None, mpp: float | None) -> list[str]:
 
 
 def smaller_than_stated(objective_power: float | None, mpp: float | None) -> bool:
-    """Is a pixel about twice as large as the lens makes it, or larger: a smaller level, taken for the full size?"""
+    """Are pixels about twice as large as the magnification says? Then this is a smaller level."""
     return bool(objective_power and mpp and objective_power * mpp / MICRONS_AT_1X > 2 / 1.1)
 
 
@@ -115,7 +115,7 @@ def plan(downsample: float, level_dimensions: list[tuple[int, int]], level_downs
 
     `level_dimensions` are (width, height) in pixels. A ratio within 1 % of a whole number counts as that
     number, and the size is rounded down, as scanners do: so every pyramid of a picture gives the same pixels.
-    Raises ValueError, in words that name the flag, where next to nothing would be left.
+    Raises ValueError, in words that name the flag, if the picture would be smaller than LEAST_SIDE.
     """
     usable = [i for i, ds in enumerate(level_downsamples) if ds <= downsample * (1 + TOLERANCE)]
     level = max(usable, key=lambda i: level_downsamples[i], default=0)

@@ -28,7 +28,7 @@ from slideqc.slides.windows import Window, cut, windows
 cv2.setNumThreads(1)
 
 BYTES_A_PIXEL = 16    # of a picture, for itself, the overlay, and what they are made from
-ORDINARY = 256 << 20  # bytes, for which nobody asks how much memory is free
+ORDINARY = 256 << 20  # bytes; below this, free memory is not checked
 
 
 class Facts(NamedTuple):
@@ -134,7 +134,7 @@ def read_windows(path: Path, facts: Facts, plan: Plan, margin: int, wanted: np.n
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A whole picture: like `Pixels`, but no tuple, to which no weak reference is possible."""
+    """A whole picture: as `Pixels`, but not a tuple, because tuples take no weak references."""
 
     rgb: np.ndarray
     scanned: np.ndarray | None
@@ -173,7 +173,7 @@ def read_picture(path: Path, facts: Facts, plan: Plan) -> Picture:
     key = _key(path, plan)
     picture = _kept.get(key)
     if picture is None:
-        _last.make_room(1)  # so that the old picture is gone before the new one comes
+        _last.make_room(1)  # frees the old picture before the new one is read
         with _room_for(path, plan):
             picture = _read_whole(path, facts, plan)
         _kept[key] = picture

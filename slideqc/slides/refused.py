@@ -34,7 +34,7 @@ def refuse_incomplete(path: Path) -> None:
 
 
 def why_not_opened(path: Path, error: Exception) -> str:
-    """What OpenSlide has against a file that is there."""
+    """Why OpenSlide does not open a file that exists."""
     try:
         refuse_incomplete(path)
     except SlideError as incomplete:
@@ -76,5 +76,5 @@ def why_not_read(path: Path, error: Exception) -> str:
 
 
 def wrong_size(width: int, height: int, its_width: int, its_height: int) -> str:
-    """What to say of a tile that has another size, in pixels, than the tiles of its page."""
+    """The message for a tile whose size in px is not that of the tiles of its page."""
     return f"has a tile of {its_width}×{its_height} px among tiles of {width}×{height} px, no valid TIFF: {CONVERT}"

@@ -14,7 +14,7 @@ from slideqc.slides import jpeg_tiles, levels
 from slideqc.slides.levels import JpegTiles
 
 PIECE = 512           # px, the side of what OpenSlide is asked for at a time
-WHOLE = 8 << 20       # px of a level that OpenSlide gives in one piece
+WHOLE = 8 << 20       # px of the largest level that is read in one piece
 NEAR = 64             # px
 
 
@@ -26,7 +26,7 @@ class Pixels(NamedTuple):
 
 
 class Tiles(Protocol):
-    """A level in tiles of one size; those on the right and at the bottom may stick out, or be cut off."""
+    """A level in tiles of one size; at the right and the bottom they may be cut off, or reach beyond the level."""
 
     width: int
     height: int
@@ -45,8 +45,8 @@ class _OfOpenSlide:
         self.width, self.height = slide.level_dimensions[number]
         self.downsample = slide.level_downsamples[number]
         self.tile_width, self.tile_height = (self._piece(side) for side in ("width", "height"))
-        # OpenSlide takes corners in full-size pixels. Where few of those meet a pixel of this level, it interpolates,
-        # so that seams show: all in one piece, as far as memory allows.
+        # OpenSlide takes corners in full-size pixels. If a corner lies between pixels of this level, it interpolates,
+        # and seams show. So a level with a fractional downsample is read in one piece, if memory allows.
         if not self.downsample.is_integer() and self.width * self.height <= WHOLE:
             self.tile_width, self.tile_height = self.width, self.height
 
@@ -84,7 +84,7 @@ class _OfOpenSlide:
 
 
 class _OfTiff:
-    """A level of JPEG tiles in a TIFF: OpenSlide's pixels, three to ten times sooner."""
+    """A level of JPEG tiles in a TIFF: OpenSlide's pixels, three to ten times faster."""
 
     def __init__(self, path: Path, level: JpegTiles, number: int, background: tuple[int, int, int],
                  stack: contextlib.ExitStack) -> None:

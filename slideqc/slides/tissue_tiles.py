@@ -1,4 +1,4 @@
-"""A slide in tiles at one working size, and masks of it at another: where is the same place in both?"""
+"""The tissue of a slide in tiles at one working size; its masks have another size, that of the overview."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -52,8 +52,8 @@ def tiles(windows: Iterable[Window], width: int, height: int, tissue: np.ndarray
 
 
 def nearest(of: int, to: int) -> np.ndarray:
-    """One side of a picture is `of` px long, and `to` px at another size: which of the first each of the second shows.
+    """Nearest neighbours along one side of a picture that is `of` px long, and `to` px at another size.
 
-    Returns whole numbers (to,), from 0 to of - 1, that never fall.
+    Returns the index, 0 to of - 1, of the nearest pixel for each of the `to` pixels: int64 (to,), ascending.
     """
     return np.minimum(((np.arange(to) + 0.5) * (of / to)).astype(int), of - 1)

@@ -1,4 +1,4 @@
-"""A working picture window by window, each with a margin, for filters that look around themselves."""
+"""A working picture window by window, with a margin for filters that use the surroundings of a pixel."""
 
 from collections.abc import Iterator
 from itertools import pairwise, product
@@ -30,7 +30,7 @@ class Window(NamedTuple):
 
 
 def windows(cells: Cells, margin: int, wanted: np.ndarray | None = None, side: int = SIDE) -> Iterator[Window]:
-    """Go over the working picture, row by row, and hand over the windows that have a pixel of `wanted`.
+    """Go over the working picture, row by row, and yield the windows that contain a pixel of `wanted`.
 
     `wanted` is a mask of the whole picture, of any size; None: all of it. What lies more than `margin` px away from
     it may be black in a window: those tiles are not read. Each tile is read once.
@@ -46,7 +46,7 @@ def windows(cells: Cells, margin: int, wanted: np.ndarray | None = None, side: i
             rgb, scanned = cells.read(x, y, min(width, right + margin), min(height, bottom + margin))
             inner = np.s_[top - y:bottom - y, left - x:right - x]
             yield Window(left, top, right, bottom, inner, rgb, scanned)
-        # The window beside this one begins so far left, those of the next row begin so far up.
+        # The next window in this row begins a margin to the left, those of the next row a margin further up.
         cells.forget(bottom - margin, right - margin if right < width else width + 1)
 
 
@@ -77,7 +77,7 @@ def _cuts(axis: Axis, margin: int, side: int) -> list[int]:
 
 
 def _any(mask: np.ndarray, rows: list[int], columns: list[int], margin: int) -> np.ndarray:
-    """Has a rectangle of the picture, with a margin, any pixel of the mask? bool, for each pair of neighbouring cuts.
+    """Which rectangles between the cuts, enlarged by a margin, contain a pixel of the mask: bool (rows, columns).
 
     The mask may be smaller than the picture: one of its pixels around the rectangle counts as well.
     """
