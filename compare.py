@@ -2,31 +2,32 @@
 
     python compare.py                   16 slides of full size, 5 rounds
     python compare.py --quick           small slides, 2 rounds: under two minutes, live in the room
+    python compare.py --details         also where the time goes: start-up, pixels, orchestration
     python compare.py --server          also through a server with an agent
     python compare.py --folder scans    on your own slides
 
 Each row runs as you would run it, as a whole process; each round runs all rows in turn. First every row runs once
 without being timed, and has to leave the same files as plain Python, byte for byte. A row that does not is shown as
-wrong and is not timed. Times, memory and CPU follow, and how the time divides into start-up, pixels and orchestration.
+wrong and is not timed.
 
-The slides that it makes stay in data/compare (1 GB, some minutes, once; --quick: data/compare-quick). The table, the
+The slides that it makes stay in data/compare (1 GB, some minutes, once; --quick: data/compare-quick). The tables, the
 picture and every raw sample go to output/comparison. Ctrl-C keeps the finished rounds. Close other programs first.
 """
 
 import argparse
-import contextlib
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from slideqc.console import script
 
+import psutil
+
 from slideqc import flags
 from slideqc.comparing import chart, measuring, rows, slides, tables
-from slideqc.comparing.comparison_json import comparison, load_average
+from slideqc.comparing.comparison_json import comparison
 from slideqc.comparing.rows import ComparisonRow
 from slideqc.comparing.session import ComparisonPlan, Session
 from slideqc.errors import CommandError, OutputError
@@ -65,12 +66,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--folder", type=Path, help="where the slides are (makes its own, in data/compare)")
     add("--output", type=Path, default=flags.OUTPUT / "comparison",
         help="where comparison.md, .png and .json go (output/comparison)")
-    add("--slides", type=whole_number(slides.LEAST), metavar="N",
+    add("--slides", type=flags.count, metavar="N",
         help=f"how many slides (makes {slides.FULL}, with --quick {slides.QUICK}; of --folder all)")
-    add("--repeats", type=whole_number(1), metavar="N", help=f"rounds ({ROUNDS}, with --quick {QUICK_ROUNDS})")
+    add("--repeats", type=flags.count, metavar="N", help=f"rounds ({ROUNDS}, with --quick {QUICK_ROUNDS})")
     add("--rows", nargs="+", metavar="ROW", help=f"these alone, of: {', '.join(row.key for row in ROWS)}")
     add("--server", action="store_true", help="also the rows that go through a server")
     add("--quick", action="store_true", help="fewer and smaller slides, fewer rounds: under two minutes")
+    add("--details", action="store_true", help="show also where the time goes, with memory and CPU")
     flags.add_workers(parser)
     options = parser.parse_args(argv)
     options.rows = rows.choose(ROWS, options.rows, options.server)
@@ -78,44 +80,28 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """A type of flag: a whole number that is not less than `least`."""
-    def number(text: str) -> int:
-        with contextlib.suppress(ValueError):
-            if (value := int(text)) >= least:
-                return value
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} up")
-    return number
-
-
 def make_plan(options: argparse.Namespace) -> ComparisonPlan:
     """The plan that the options ask for."""
-    found = slides.find(options.folder, options.filetype, options.slides, options.quick)
-    parameters = flags.parameters(options)
     return ComparisonPlan(
-        rows=options.rows, slides=found, sizes=[len(found) // 4, len(found) // 2, len(found)],
-        repeats=options.repeats, rounds_of_all_sizes=1 if options.quick else options.repeats, workers=options.workers,
-        flags=[text for name, value in parameters.items() for text in (f"--{name.replace('_', '-')}", str(value))],
-        parameters=parameters, pipeline="pipeline", empty_sizes=[8, 16, 32] if options.quick else [16, 32, 64],
+        rows=options.rows, slides=slides.find(options.folder, options.filetype, options.slides, options.quick),
+        repeats=options.repeats, workers=options.workers, parameters=flags.parameters(options),
         passes=1 if options.quick else 3)
 
 
 def write(results: dict, output: Path) -> None:
-    """Write comparison.json, .md and .png, and show the table."""
-    text = tables.markdown(results)
+    """Write comparison.json, .md and .png."""
     try:
         write_whole(output / "comparison.json", (json.dumps(results, indent=1) + "\n").encode())
-        write_whole(output / "comparison.md", text.encode())
+        write_whole(output / "comparison.md", tables.markdown(results).encode())
         write_whole(output / "comparison.png", chart.draw(results))
     except OSError as error:
         raise OutputError(f"cannot write to {output} ({error.strerror}): make room") from error
-    print(f"\n{text}\n{output / 'comparison.png'}, comparison.md, comparison.json")
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     """Compare the rows; 0, or 1 if one of them was wrong, 130 after Ctrl-C."""
-    date, load = time.strftime("%Y-%m-%dT%H:%M:%S%z"), load_average()
+    date, load = time.strftime("%Y-%m-%dT%H:%M:%S%z"), psutil.getloadavg()[0]
     options = parse(argv)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
@@ -134,7 +120,9 @@ def main(argv: list[str] | None = None) -> int:
         if stopped and (session is None or not session.rounds):
             print("compare.py: stopped before the first round was finished: nothing was measured", file=sys.stderr)
             return 130
-        write(comparison(session, date=date, load=load, stopped=stopped), options.output)
+        results = comparison(session, date=date, load=load, stopped=stopped)
+        write(results, options.output)
+        print(f"\n{tables.terminal(results, options.details)}\n\ncomparison.png, .md and .json are in {options.output}")
         if stopped:
             print(f"compare.py: stopped: {session.rounds} of {options.repeats} rounds are finished, and written",
                   file=sys.stderr)

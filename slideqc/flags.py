@@ -41,7 +41,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 def add_workers(flags: argparse.ArgumentParser) -> None:
     """The flag of the parallel scripts."""
-    flags.add_argument("--workers", type=_count, default=cpus(), metavar="N",
+    flags.add_argument("--workers", type=count, default=cpus(), metavar="N",
                        help=f"slides checked side by side (the CPUs this process may use: {cpus()})")
 
 
@@ -143,7 +143,8 @@ def _number(above: float = -math.inf, up_to: float = math.inf) -> Callable[[str]
     return number
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A type of flag: a whole number from 1 up."""
     with contextlib.suppress(ValueError):
         if (value := int(text)) >= 1:
             return value

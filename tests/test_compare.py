@@ -16,18 +16,10 @@ from conftest import HOME, environment
 from slideqc.comparing import comparison_json, step_times
 
 KEYS = [row.key for row in compare.ROWS]
-SIZES, EMPTY_SIZES = [1, 2, 4], [1, 2, 4]
-# What compare.py does, but for the slides of the flows without work, which are 8 times as many.
-COMPARE = f"""
-import dataclasses, sys, compare
-make_plan = compare.make_plan
-compare.make_plan = lambda options: dataclasses.replace(make_plan(options), empty_sizes={EMPTY_SIZES})
-sys.exit(compare.main())
-"""
 
 
 def four_slides(small_slides, folder):
-    """The least that it takes: the three small slides, and the first of them again."""
+    """The three small slides, and the first of them again."""
     for number in (1, 2, 3, 4):
         os.link(small_slides / f"small-{(number - 1) % 3 + 1}.svs", folder / f"small-{number}.svs")
     return folder
@@ -42,10 +34,10 @@ def slides(small_slides, tmp_path_factory):
 def whole(slides, tmp_path_factory):
     """One comparison of all rows, those through a server too: the process, and its output folder."""
     folder = tmp_path_factory.mktemp("whole")
-    command = [sys.executable, "-c", COMPARE, "--folder", slides, "--quick", "--repeats", "1", "--workers", "2",
+    command = [sys.executable, HOME / "compare.py", "--folder", slides, "--quick", "--repeats", "1", "--workers", "2",
                "--server", "--output", folder / "out"]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=folder, timeout=1800,
-                          env=environment(folder) | {"PYTHONPATH": str(HOME)})
+                          env=environment(folder))
     return done, folder / "out"
 
 
@@ -67,45 +59,42 @@ def test_every_row_is_right_and_timed(whole, found):
     assert done.returncode == 0, done.stdout + done.stderr
     assert [row["key"] for row in found["rows"]] == KEYS and not any(row["wrong"] for row in found["rows"])
     assert (found["rounds"], found["asked"], found["stopped"], found["workers"]) == (1, 1, False, 2)
-    for key in KEYS:
-        mine = [(sample["round"], sample["slides"]) for sample in found["samples"] if sample["row"] == key]
-        assert mine == [(0, 1), (0, 2), (0, 4)], key
+    assert [(sample["round"], sample["row"]) for sample in found["samples"]] == [(0, key) for key in KEYS]
+    assert found["slides"]["number"] == 4
     assert {path.name for path in output.iterdir()} == {"comparison.json", "comparison.md", "comparison.png"}
 
 
 def test_what_quick_asks_for(slides):
-    """The run of this file has one round, and smaller flows without work."""
+    """The run of this file has one round."""
     plan = compare.make_plan(compare.parse(["--quick", "--folder", str(slides), "--server"]))
     assert [row.key for row in plan.rows] == KEYS
-    assert (plan.repeats, plan.sizes, plan.empty_sizes, plan.passes) == (2, SIZES, [8, 16, 32], 1)
-    first, second = ([(row.key, size) for row, size in plan.jobs(number)] for number in (0, 1))
-    assert first == [(key, size) for size in SIZES for key in KEYS]
-    assert second == [(key, SIZES[-1]) for key in KEYS[1:] + KEYS[:1]], "rows take turns"
+    assert (plan.repeats, len(plan.slides), plan.passes) == (2, 4, 1)
+    first, second = ([row.key for row in plan.round(number)] for number in (0, 1))
+    assert (first, second) == (KEYS, KEYS[1:] + KEYS[:1]), "rows take turns"
 
 
 def assert_figures_follow(found):
     """The statistics of the finished rounds follow from the raw samples."""
     samples = [sample for sample in found["samples"] if sample["round"] < found["rounds"]]
 
-    def seconds(key):
-        return np.array([s["seconds"] for s in samples if (s["row"], s["slides"]) == (key, SIZES[-1])])
+    def of(key, figure):
+        return np.array([sample[figure] for sample in samples if sample["row"] == key])
 
-    reference = seconds(KEYS[0])
+    reference = of(KEYS[0], "seconds")
     assert reference.size == found["rounds"]
     for row in found["rows"]:
-        mine, ratios = seconds(row["key"]), seconds(row["key"]) / reference
+        mine, start_up = of(row["key"], "seconds"), of(row["key"], "start_up")
+        ratios = mine / reference
         assert row["seconds"] == pytest.approx([np.median(mine), mine.min(), mine.max()])
         assert row["relative"] == pytest.approx([np.median(mine) / np.median(reference), ratios.min(), ratios.max()])
-        points = [(s["slides"], s["seconds"]) for s in samples if s["row"] == row["key"]]
-        slope, intercept = np.polyfit(*zip(*points, strict=True), 1)
-        assert row["per_slide"][::2] == pytest.approx([slope, intercept])
+        assert row["start_up"] == pytest.approx([np.median(start_up), start_up.min(), start_up.max()])
+        assert row["a_slide"] == pytest.approx((np.median(mine) - np.median(start_up)) / found["slides"]["number"])
         assert 0 < row["start_up"][0] <= row["seconds"][0] and row["cpu"] > 0
-        assert row["memory"] == max(s["memory"] for s in samples if (s["row"], s["slides"]) == (row["key"], SIZES[-1]))
+        assert row["memory"] == of(row["key"], "memory").max()
         assert 20e6 < row["memory"] < 20e9
 
 
 def test_figures_follow_from_the_raw_samples(found):
-    assert [sample["row"] for sample in found["samples"]] == KEYS * len(SIZES)
     assert_figures_follow(found)  # of several rounds: test_compare_faults.py
 
 
@@ -117,9 +106,9 @@ def test_memory_held_before_the_run_is_that_of_a_cluster_or_a_server(found):
 def test_where_the_time_goes(found):
     flows = {row.key for row in compare.ROWS if row.flow}
     assert set(found["empty_flows"]) == flows
-    for runs in found["empty_flows"].values():
-        assert [each["slides"] for each in runs] == EMPTY_SIZES and all(each["seconds"] > 0 for each in runs)
     assert {row["key"] for row in found["rows"] if row["orchestration"]} == flows
+    for key, (seconds,) in found["empty_flows"].items():  # one pass
+        assert next(row for row in found["rows"] if row["key"] == key)["orchestration"] == seconds / 4 > 0
     assert [each["slide"] for each in found["profile"]] == [f"small-{number}.svs" for number in (1, 2, 3, 4)]
     for part in step_times.PARTS:
         assert found["pixels"][part] == pytest.approx(np.mean([each[part] for each in found["profile"]]))
@@ -133,12 +122,42 @@ def test_the_record_is_documented_and_names_no_folder_of_the_machine(whole, foun
         assert str(HOME) not in text and str(whole[1].parent) not in text and sys.prefix not in text
 
 
+def first_column(text):
+    return [line.split("|")[1].strip(" -") for line in text.splitlines() if line.startswith("|")]
+
+
+def test_what_a_room_sees(whole, found):
+    """One table, in which every line fits a terminal of 80 columns, and first how long it takes."""
+    lines = whole[0].stdout.splitlines()
+    assert first_column(whole[0].stdout) == ["", "", *(row["label"] for row in found["rows"])]
+    assert [line for line in lines if len(line) > 80 and not line.endswith(str(whole[1]))] == []
+    assert lines[-1] == f"comparison.png, .md and .json are in {whole[1]}"
+    told = next(number for number, line in enumerate(lines) if "24 runs: about " in line)
+    assert lines[told].endswith((" s on this machine", " min on this machine"))
+    assert "warming up" in lines[told - 1] and "round 1 of 1" in lines[told + 1]
+
+
+def test_details_add_the_second_table(slides, tmp_path, run):
+    done = run("compare.py", "--folder", slides, "--rows", "python-serial", "--slides", "1", "--quick", "--repeats",
+               "1", "--details", "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert first_column(done.stdout) == ["", "", "Python, serial"] * 2
+    first, second = re.findall(r"^\|  .*", done.stdout, re.MULTILINE)
+    assert [cell.strip() for cell in first.split("|")[2:-1]] == ["seconds", "× Python", "fastest–slowest"]
+    assert [cell.strip() for cell in second.split("|")[2:-1]] == [
+        "start-up, s", "a slide, s", "orchestration a slide, ms", "memory, MB", "CPU, s"]
+    text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    assert first in text and second in text and "1 slide, " in text
+    for words in ("Start-up is the time to a script's first line", "The pixels of a slide, in one process: "):
+        assert words in done.stdout and words in text
+    assert all(len(line) <= 80 or line.startswith("|") or str(tmp_path) in line for line in done.stdout.splitlines())
+
+
 def test_the_table_is_ready_to_paste(whole, found):
     done, output = whole
     text = (output / "comparison.md").read_text(encoding="utf-8")
-    assert text in done.stdout and "Traceback" not in done.stderr
-    firsts = [line.split("|")[1].strip(" -") for line in text.splitlines() if line.startswith("|")]
-    assert firsts == ["", "", *(row["label"] for row in found["rows"])] * 2
+    assert "Traceback" not in done.stderr
+    assert first_column(text) == ["", "", *(row["label"] for row in found["rows"])] * 2
     assert "1 round only: the spread says little" in text and found["machine"]["processor"] in text
     assert all(name in text for name in found["versions"])
 

@@ -1,7 +1,7 @@
 """The parts of compare.py: statistics against numpy's, memory and CPU of known programs, clocks, pictures."""
 
 import contextlib
-import math
+import dataclasses
 import sys
 import time
 
@@ -11,10 +11,22 @@ import psutil
 import pytest
 
 from BaseImage import BaseImage
+from compare import ROWS
 from conftest import environment
-from slideqc.comparing import chart, cluster_and_server, empty_flow, measuring, slides, step_times, summary, tables
+from slideqc.comparing import (
+    chart,
+    cluster_and_server,
+    comparison_json,
+    empty_flow,
+    measuring,
+    session,
+    slides,
+    step_times,
+    summary,
+    tables,
+)
 from slideqc.comparing.same_files import first_difference
-from slideqc.comparing.session import NO_BACKEND, Session
+from slideqc.comparing.session import NO_BACKEND, ComparisonPlan, Session
 
 
 def test_slides_of_its_own(tmp_path, monkeypatch):
@@ -53,20 +65,63 @@ def test_spread_and_ratios_against_numpy():
             (np.median(one) / np.median(other), ratios.min(), ratios.max()))
 
 
-def test_the_line_against_numpy():
-    rng = np.random.default_rng(6)
-    xs = np.repeat([4, 8, 16], 5)
-    ys = 0.9 + 0.3 * xs + rng.normal(scale=0.1, size=xs.size)
-    (slope, intercept), covariance = np.polyfit(xs, ys, 1, cov=True)
-    assert summary.line(xs, ys) == pytest.approx((slope, math.sqrt(covariance[0, 0]), intercept))
-    assert summary.line(xs, ys).known and not summary.line([1, 2, 4], [1.0, 1.3, 0.9]).known
+def plan_of(slides, *keys, repeats=3):
+    return ComparisonPlan(rows=[row for row in ROWS if row.key in keys], slides=slides, repeats=repeats, workers=2,
+                          parameters={}, passes=3)
 
 
-def test_where_a_cost_stops_mattering():
-    number = summary.slides_until_small(1.5, 0.35)
-    assert 1.5 / (1.5 + number * 0.35) <= 0.1 < 1.5 / (1.5 + (number - 1) * 0.35)
-    work = summary.work_until_small(0.04, 2)
-    assert 0.04 / (0.04 + work / 2) == pytest.approx(0.1)
+@pytest.fixture
+def known(small_slides, tmp_path):
+    """A comparison of known samples; the system reports no memory, and one of the rows is wrong."""
+    session = Session(plan_of(sorted(small_slides.glob("*.svs"))[:2], "python-serial", "prefect-serial", "mapped-local",
+                              "server-serial"), tmp_path, rounds=3)
+    for row, start_up, seconds in (("python-serial", 0.25, (2.25, 2.5, 2.75)), ("prefect-serial", 1, (5, 4, 8))):
+        session.samples += [{"round": number, "row": row, "seconds": each, "start_up": start_up, "cpu": each / 2,
+                             "memory": 0, "memory_before": 0} for number, each in enumerate(seconds)]
+    session.wrong["mapped-local"] = "exit status 1 instead of 0: " + "x" * 100
+    session.empty_flows = {"prefect-serial": [0.5, 0.25, 0.125]}
+    session.profile = [{"pass": 0, "slide": "small-1.svs", **dict.fromkeys(step_times.PARTS, 0.125)}]
+    return comparison_json.comparison(session, date="2026-11-27T21:00:00+0000", load=0.1, stopped=False)
+
+
+def test_figures_of_known_samples(known):
+    python, prefect, wrong, server = known["rows"]
+    assert python["seconds"] == (2.5, 2.25, 2.75) and prefect["seconds"] == (5, 4, 8)
+    assert prefect["relative"] == (2, 1.6, pytest.approx(8 / 2.75))
+    assert (python["a_slide"], prefect["a_slide"]) == ((2.5 - 0.25) / 2, (5 - 1) / 2)
+    assert (python["orchestration"], prefect["orchestration"]) == (None, 0.25 / 2)
+    assert (python["cpu"], python["memory"]) == (1.25, 0)
+    assert all(row[name] is None for row in (wrong, server) for name in ("seconds", "a_slide", "orchestration"))
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.markdown(known).splitlines()
+             if line.startswith("| P")]
+    assert cells == [
+        ["Python, serial", "2.50", "1.00", "2.25–2.75"], ["Prefect, serial", "5.00", "2.00", "4.00–8.00"],
+        ["Prefect mapped: local", "wrong", "–", "–"], ["Prefect server: serial", "–", "–", "–"],
+        ["Python, serial", "0.25", "1.125", "none", "0", "1.25"],
+        ["Prefect, serial", "1.00", "2.000", "125.0", "0", "2.50"]]
+
+
+def test_what_the_terminal_shows_fits_a_projector(known):
+    """Also with a reason that is too long, and on a machine with a long name."""
+    known["machine"]["processor"] = "Processor of a very long name " * 5
+    shown = tables.terminal(known, details=False)
+    assert max(map(len, shown.splitlines())) <= 80 and "Start-up" not in shown and "Processor" not in shown
+    assert "- Prefect mapped: local is wrong, and was not timed: exit status 1 instead of 0:\n  xxx" in shown
+    assert known["machine"]["processor"] in tables.markdown(known)
+    details = tables.terminal(known, details=True)
+    assert all(len(line) <= 80 or line.startswith("|") for line in details.splitlines())
+    for line in (line for line in tables.markdown(known).splitlines() if line.startswith("|")):
+        assert line in details and (line in shown) == (line.count("|") == 5)
+
+
+def test_how_long_it_will_take():
+    first = measuring.Measured(status=0, seconds=1.5, start_up=0.25, cpu=1, memory=0, memory_before=0, last_line="")
+    one, all_rows = plan_of([], "python-serial", repeats=2), plan_of([], *(row.key for row in ROWS), repeats=2)
+    assert one.count() == 1 + 2 + 1 and all_rows.count() == 9 * 3 + 5 + 1
+    assert one.estimate(first) == "10 s", "of three runs after the first"
+    slow = dataclasses.replace(first, seconds=15)
+    minutes = (32 * (15 + session.PREFECT * 0.25) + 6 * session.SERVER) / 60
+    assert all_rows.estimate(slow) == f"{minutes:.0f} min", "six runs wait for an agent"
 
 
 def test_doubts_are_told_in_words():
@@ -76,10 +131,11 @@ def test_doubts_are_told_in_words():
     assert "busy" in busy and "3.0 on 2 CPUs" in busy
     (few,) = summary.doubts({"A": [1.0]}, load=0, cpus=2)
     assert few.startswith("1 round only")
-    noisy = summary.doubts({"A": [1, 1, 1], "B": [2, 2.5, 2.65]}, load=0, cpus=2)
-    assert len(noisy) == 1 and noisy[0].startswith("B is too noisy to rank") and "26%" in noisy[0]
-    (close,) = summary.doubts({"slow": [1.05, 1.06, 1.1], "fast": [1.0, 1.04, 1.07]}, load=0, cpus=2)
-    assert close.startswith("fast and slow cannot be told apart")
+    (noisy,) = summary.doubts({"A": [1, 1, 1], "B": [2, 2.5, 2.65], "C": [5, 5, 9]}, load=0, cpus=2)
+    assert noisy.startswith("Too noisy to rank") and noisy.endswith(": B (26%); C (80%).")
+    (close,) = summary.doubts({"slow": [1.05, 1.06, 1.1], "fast": [1.0, 1.04, 1.07], "slower": [1.08, 1.09, 1.1],
+                               "slowest": [5, 5, 5]}, load=0, cpus=2)
+    assert close.startswith("Not to be told apart") and close.endswith(": fast and slow; slow and slower.")
 
 
 def test_memory_and_cpu_are_of_the_whole_family(tmp_path):
@@ -149,8 +205,8 @@ def test_an_emptied_flow_runs_every_task_and_does_no_work():
     assert serial.run(file_name="no-such-slide.svs").is_successful()
     state = mapped.run(file_names=["a.svs", "b.svs", "c.svs"])
     assert state.is_successful() and len(state.result[mapped.get_tasks("save_result")[0]].map_states) == 3
-    runs = empty_flow.run({"module": "solutions.pipeline_prefect", "executor": None, "sizes": [1, 2], "passes": 2})
-    assert [(each["pass"], each["slides"]) for each in runs] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    runs = empty_flow.run({"module": "solutions.pipeline_prefect", "executor": None, "slides": 2, "passes": 2})
+    assert len(runs) == 2 and min(runs) > 0
 
 
 def test_a_clock_stands_while_another_runs(monkeypatch):

@@ -6,6 +6,8 @@ from textwrap import shorten
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from slideqc.comparing.summary import count
+
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 COLOURS = {"python": "#0072B2", "prefect": "#E69F00", "server": "#009E73"}
 KINDS = {"python": "plain Python", "prefect": "Prefect", "server": "Prefect, through a server"}
@@ -40,9 +42,9 @@ def draw(comparison: dict) -> bytes:
     axis.tick_params(axis="y", length=0)
     axis.set_xlabel("seconds" + (", each mark ten times the one before" if log else ""), fontsize=22)
     axis.spines[["top", "right", "left"]].set_visible(False)
-    slides, rounds = comparison["slides"]["number"], comparison["rounds"]
-    figure.suptitle(f"Quality control of {slides} slides, {comparison['workers']} workers", fontsize=32, weight="bold")
-    axis.set_title(f"median of {rounds} run{'s' * (rounds != 1)}; the line is from the fastest to the slowest",
+    figure.suptitle(f"Quality control of {count(comparison['slides']['number'], 'slide')}, "
+                    f"{count(comparison['workers'], 'worker')}", fontsize=32, weight="bold")
+    axis.set_title(f"median of {count(comparison['rounds'], 'run')}; the line is from the fastest to the slowest",
                    fontsize=20, loc="left", pad=14)
     patches = [Patch(color=COLOURS[kind], label=KINDS[kind]) for kind in KINDS if kind in {row["kind"] for row in rows}]
     if not log:

@@ -1,18 +1,17 @@
 """Runs one script as an attendee runs it, as a whole process, and measures its time, its memory and its CPU.
 
-seconds   from the moment before the process is started to the moment at which it has ended
-start-up  from the same moment to its first line on standard output, which every script writes once it has imported
-          its packages, understood its flags and listed the slides
-memory    the peak of the script, its children and the row's backend (a cluster, a server), which counts as a whole,
-          since the row cannot run without it. On Linux this is the sum of each process's own memory (PSS: memory that
-          forked processes share is divided among them), plus the mapped files, counted once, since all map the same
-          libraries. PSS alone would divide those among all programs of the machine: the more programs run, the
-          smaller a row would seem. On other systems it is RSS, where shared pages count for each process
+seconds   from just before the process is started to its end
+start-up  from the same moment to its first line on standard output: packages are imported, slides are listed
+memory    the peak of the script, its children and the row's backend (a cluster, a server), without which it cannot
+          run. On Linux: each process's own memory (PSS: what forked processes share is divided among them), and the
+          mapped files, counted once. PSS alone would divide those among all programs of the machine: the more
+          programs run, the smaller a row would seem. On other systems RSS: shared pages count for each process
 CPU       user and system seconds of the same processes. The backend's count from the run's start to its end.
 
 A sample takes milliseconds. Samples are spaced so that they use at most 3 % of one core.
 """
 
+import os
 import signal
 import subprocess
 import threading
@@ -25,11 +24,6 @@ from pathlib import Path
 import psutil
 
 from slideqc import child_process
-
-try:
-    from resource import RUSAGE_CHILDREN, getrusage
-except ImportError:  # Windows
-    getrusage = None
 
 GIVEN_UP = 124       # exit status
 SAMPLE_EVERY = 0.05  # seconds
@@ -189,8 +183,5 @@ def interrupted_once() -> Iterator[None]:
 
 
 def _cpu_of_ended_children() -> float:
-    """CPU seconds of the children of this process that have ended, and of their children."""
-    if getrusage is None:
-        return 0.0
-    usage = getrusage(RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    """CPU seconds of the children of this process that have ended, and of their children; 0 on Windows."""
+    return sum(os.times()[2:4])

@@ -18,10 +18,7 @@ def first_difference(expected: dict[str, str], found: dict[str, str]) -> str | N
     Files of a slide come first, by name, and then the tables that are made of them: a slide's file says more.
     """
     for name in sorted(expected | found, key=lambda name: (name in TABLES, name)):
-        if name not in found:
-            return f"{name} is missing"
-        if name not in expected:
-            return f"{name} should not be there"
-        if found[name] != expected[name]:
-            return f"{name} differs"
+        if found.get(name) != expected.get(name):
+            return (f"{name} is missing" if name not in found else
+                    f"{name} should not be there" if name not in expected else f"{name} differs")
     return None

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ from slideqc.comparing.same_files import fingerprint, first_difference
 from slideqc.errors import CommandError
 
 LIMIT = 600  # seconds, plus twenty times the seconds of the first row: after that, a run is given up
+PREFECT = 5  # start-ups of plain Python that the imports and the states of Prefect take, on average of all runs
+SERVER = 10  # seconds that a run through a server waits for the agent
+FIGURES = ("seconds", "start_up", "cpu", "memory", "memory_before")  # of each run
 NO_BACKEND = cluster_and_server.Backend()
 
 logger = logging.getLogger("slideqc")
@@ -29,29 +33,27 @@ logger = logging.getLogger("slideqc")
 class ComparisonPlan:
     """What is to be run."""
 
-    rows: list[ComparisonRow]     # the others are compared with the first
+    rows: list[ComparisonRow]      # the others are compared with the first
     slides: list[Path]
-    sizes: list[int]              # of jobs, in slides: ascending, the last is all of them
-    repeats: int                  # rounds
-    rounds_of_all_sizes: int      # so many rounds run all sizes; the others run only the whole job
+    repeats: int                   # rounds
     workers: int
-    flags: list[str]              # of every row: the parameters of the pipeline
-    parameters: dict[str, object]
-    pipeline: str                 # the module of the plain pipeline
-    empty_sizes: list[int]        # slides of the empty flows
-    passes: int                   # over the empty flows, and over the slides to profile
+    parameters: dict[str, object]  # of the pipeline
+    passes: int                    # over the empty flows, and over the slides to profile
 
-    def jobs(self, number: int) -> list[tuple[ComparisonRow, int]]:
-        """What round `number` runs. In each round another row comes first."""
-        sizes = self.sizes if number < self.rounds_of_all_sizes else self.sizes[-1:]
+    def round(self, number: int) -> list[ComparisonRow]:
+        """The rows in the order of round `number`: in each, another row comes first."""
         first = number % len(self.rows)
-        return [(row, size) for size in sizes for row in (*self.rows[first:], *self.rows[:first])]
+        return [*self.rows[first:], *self.rows[:first]]
 
     def count(self) -> int:
-        """How many runs there will be, for the progress bar."""
-        flows = sum(row.flow is not None for row in self.rows)
-        return (len(self.rows) + len(self.sizes) - 1 + flows + 1
-                + sum(len(self.jobs(number)) for number in range(self.repeats)))
+        """How many runs there will be: a warm-up, the rounds, the empty flows, the steps of the pipeline."""
+        return len(self.rows) * (1 + self.repeats) + sum(row.flow is not None for row in self.rows) + 1
+
+    def estimate(self, first: Measured) -> str:
+        """About how long will the runs take that are left after `first`, the warm-up of the first row?"""
+        waits = sum(row.backend == "server" for row in self.rows) * (1 + self.repeats)
+        seconds = (self.count() - 1) * (first.seconds + PREFECT * first.start_up) + waits * SERVER
+        return f"{seconds / 60:.0f} min" if seconds >= 180 else f"{10 * math.ceil(seconds / 10)} s"
 
 
 @dataclass
@@ -63,20 +65,18 @@ class Session:
     wrong: dict[str, str] = field(default_factory=dict)         # what is wrong, by the key of the row
     samples: list[dict] = field(default_factory=list)           # every timed run
     rounds: int = 0                                             # that are finished
-    empty_flows: dict[str, list[dict]] = field(default_factory=dict)  # by the key of the row
+    empty_flows: dict[str, list[float]] = field(default_factory=dict)  # by the key of the row
     profile: list[dict] = field(default_factory=list)
-    _expected: dict[int, tuple[int, dict[str, str]]] = field(default_factory=dict)  # status, files; by size of job
+    _expected: tuple[int, dict[str, str]] | None = None         # status and files of the first row
     _backends: dict[str | None, cluster_and_server.Backend] = field(default_factory=lambda: {None: NO_BACKEND})
     _limit: float = LIMIT
 
     def run(self) -> None:
         """Run the whole plan. After Ctrl-C, the samples until then are in this object."""
         plan = self.plan
-        for size in plan.sizes:
-            folder = self._slides(size)
-            folder.mkdir(parents=True)
-            for slide in plan.slides[:size]:
-                _link(slide, folder / slide.name)
+        (self.folder / "slides").mkdir()
+        for slide in plan.slides:
+            _link(slide, self.folder / "slides" / slide.name)
         with ExitStack() as running, tqdm(total=plan.count(), unit="run", disable=None, dynamic_ncols=True) as bar, \
                 logging_redirect_tqdm([logging.getLogger()]):
             start = {"cluster": lambda folder: cluster_and_server.cluster(folder, plan.workers),
@@ -87,10 +87,10 @@ class Session:
             self._warm_up(bar)
             for number in range(plan.repeats):
                 logger.info("round %d of %d", number + 1, plan.repeats)
-                for row, size in plan.jobs(number):
-                    with _step(bar, f"{row.label}, {size} slides"):
+                for row in plan.round(number):
+                    with _step(bar, row.label):
                         if row.key not in self.wrong:
-                            self._time(row, size, number)
+                            self._time(row, number)
                 self.rounds = number + 1
             self._time_parts(bar)
 
@@ -98,27 +98,25 @@ class Session:
         """Run every row once, without timing it. The others have to leave the same files as the first row."""
         logger.info("warming up, and comparing what the rows leave, byte for byte")
         first, *others = self.plan.rows
-        for size in self.plan.sizes:
-            with _step(bar, f"{first.label}, {size} slides"):
-                done, output = self._run(first, size)
-                if done.status not in (0, 1):
-                    raise CommandError(f"{first.script} cannot check these slides: {done.last_line}")
-                self._expected[size] = done.status, fingerprint(output)
+        with _step(bar, f"{first.label}, warm-up"):
+            done, output = self._run(first)
+            if done.status not in (0, 1):
+                raise CommandError(f"{first.script} cannot check these slides: {done.last_line}")
+            self._expected = done.status, fingerprint(output)
         self._limit = LIMIT + 20 * done.seconds
+        logger.info("%d runs: about %s on this machine", self.plan.count(), self.plan.estimate(done))
         for row in others:
             with _step(bar, f"{row.label}, warm-up"):
-                self._is_right(row, size, *self._run(row, size))
+                self._is_right(row, *self._run(row))
 
-    def _time(self, row: ComparisonRow, size: int, number: int) -> None:
-        done, output = self._run(row, size)
-        if self._is_right(row, size, done, output):
-            self.samples.append({
-                "round": number, "row": row.key, "slides": size, "seconds": done.seconds, "start_up": done.start_up,
-                "cpu": done.cpu, "memory": done.memory, "memory_before": done.memory_before})
+    def _time(self, row: ComparisonRow, number: int) -> None:
+        done, output = self._run(row)
+        if self._is_right(row, done, output):
+            self.samples.append({"round": number, "row": row.key, **{name: getattr(done, name) for name in FIGURES}})
 
-    def _is_right(self, row: ComparisonRow, size: int, done: Measured, output: Path) -> bool:
+    def _is_right(self, row: ComparisonRow, done: Measured, output: Path) -> bool:
         """Are exit status and files those of the first row? If not, the row is not timed any more."""
-        status, files = self._expected[size]
+        status, files = self._expected
         if done.status == measuring.GIVEN_UP:
             problem = f"given up after {self._limit:.0f} s"
         elif done.status != status:
@@ -130,14 +128,15 @@ class Session:
             logger.error("%s is wrong: %s", row.label, problem)
         return not problem
 
-    def _run(self, row: ComparisonRow, size: int) -> tuple[Measured, Path]:
-        """Run a row on so many slides, into an empty folder."""
+    def _run(self, row: ComparisonRow) -> tuple[Measured, Path]:
+        """Run a row on all slides, into an empty folder."""
         backend = self._backends[row.backend]
         output = self.folder / "output" / row.key
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir(parents=True)
-        command = [sys.executable, flags.HOME / row.script, "--folder", self._slides(size), "--output", output,
-                   "--filetype", self.plan.slides[0].suffix, *self.plan.flags,
+        parameters = [f"--{name.replace('_', '-')}={value}" for name, value in self.plan.parameters.items()]
+        command = [sys.executable, flags.HOME / row.script, "--folder", self.folder / "slides", "--output", output,
+                   "--filetype", self.plan.slides[0].suffix, *parameters,
                    *row.flags(workers=self.plan.workers, scheduler=backend.scheduler)]
         return self._measure(command, row.key, backend), output
 
@@ -149,29 +148,22 @@ class Session:
             return measuring.run(command, self.folder / f"{name}.log", env=backend.env, limit=self._limit,
                                  cwd=flags.HOME, backend=backend.processes)
 
-    def _slides(self, size: int) -> Path:
-        return self.folder / "slides" / str(size)
-
     def _time_parts(self, bar: tqdm) -> None:
         plan = self.plan
         logger.info("timing flows without work, and the steps of the pipeline")
-        for row in plan.rows:
-            if row.flow:
-                with _step(bar, f"{row.label}, no work"):
-                    self._time_empty_flow(row)
+        for row in filter(lambda row: row.flow, plan.rows):
+            with _step(bar, f"{row.label}, no work"):
+                if row.key not in self.wrong:
+                    backend = self._backends[row.backend]
+                    self.empty_flows[row.key] = self._run_module("empty_flow", backend, {
+                        "module": row.flow, "executor": row.executor, "workers": plan.workers,
+                        "scheduler": backend.scheduler, "slides": len(plan.slides)})
         with _step(bar, "the steps of the pipeline"):
             self.profile = self._run_module("step_times", NO_BACKEND, {
-                "module": plan.pipeline, "slides": [str(slide) for slide in plan.slides],
-                "output": str(self.folder / "output" / "step_times"), "parameters": plan.parameters})
+                "slides": [str(slide) for slide in plan.slides], "parameters": plan.parameters,
+                "output": str(self.folder / "output" / "step_times")})
 
-    def _time_empty_flow(self, row: ComparisonRow) -> None:
-        backend = self._backends[row.backend]
-        if row.key not in self.wrong:
-            self.empty_flows[row.key] = self._run_module("empty_flow", backend, {
-                "module": row.flow, "executor": row.executor, "workers": self.plan.workers,
-                "scheduler": backend.scheduler, "sizes": self.plan.empty_sizes})
-
-    def _run_module(self, module: str, backend: cluster_and_server.Backend, order: dict) -> list[dict]:
+    def _run_module(self, module: str, backend: cluster_and_server.Backend, order: dict) -> list:
         """Run one of the modules that time something inside their process; returns what they measured."""
         to = self.folder / f"{module}.json"
         order |= {"passes": self.plan.passes, "to": str(to)}

@@ -7,9 +7,8 @@ from slideqc import flags
 from slideqc.errors import CommandError
 from slideqc.slides import generate
 
-FULL, QUICK = 16, 8  # slides made
+FULL, QUICK = 16, 6  # slides made
 QUICK_SIZE = {"width": 12288, "height": 9216, "magnification": 20}  # px
-LEAST = 4            # slides, for jobs of three sizes
 
 logger = logging.getLogger("slideqc")
 
@@ -20,15 +19,20 @@ def find(folder: Path | None, filetype: str, wanted: int | None, quick: bool) ->
         number = wanted or (QUICK if quick else FULL)
         return _generate(flags.DATA / ("compare-quick" if quick else "compare"), number, quick)
     found = [Path(slide) for slide in flags.slides(folder, filetype)]
-    if len(found) < (wanted or LEAST):
-        raise CommandError(f"{folder} holds {len(found)} slides, and {wanted or LEAST} are needed: name another "
-                           "--folder, or let this make its own, without --folder")
+    if wanted and len(found) < wanted:
+        raise CommandError(f"{folder} holds {len(found)} slides, and {wanted} are needed: name another --folder, "
+                           "or let this make its own, without --folder")
     return found[:wanted]
+
+
+def shown(folder: Path) -> str:
+    """The folder as messages name it: without the place of the project."""
+    return str(folder.relative_to(flags.HOME)) if folder.is_relative_to(flags.HOME) else folder.name
 
 
 def _generate(folder: Path, number: int, quick: bool) -> list[Path]:
     """Generate the slides that are missing in `folder`; returns all."""
-    logger.info("%d slides in %s: the missing ones are made now", number, folder)
+    logger.info("%d slides in %s: the missing ones are made now", number, shown(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not quick:

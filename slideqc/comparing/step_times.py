@@ -1,8 +1,8 @@
 """Times the parts of the plain pipeline: its function check_slide, with a timer around the functions that it calls.
 
 compare.py runs this as a process of its own, `python -m slideqc.comparing.step_times ORDER`, where ORDER is JSON: the
-pipeline's module, the slides, the output folder, the parameters, how often, and the file to write. A function's time
-does not include that of timed functions which it calls; time in no timed function is `rest`.
+slides, the output folder, the parameters, how often, and the file to write. A function's time does not include that of
+timed functions which it calls; time in no timed function is `rest`.
 """
 
 import functools
@@ -70,7 +70,7 @@ class PartTimer:
 
 def run(order: dict) -> list[dict]:
     """Check every slide so many times; returns the seconds of each part, for each slide and pass."""
-    pipeline, timer = import_module(order["module"]), PartTimer()
+    pipeline, timer = import_module("pipeline"), PartTimer()
     Path(order["output"]).mkdir(parents=True, exist_ok=True)
     timer.attach(pipeline)
     samples = []
