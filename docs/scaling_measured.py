@@ -54,10 +54,10 @@ def one_flow(size: int, executor: str, batch: int, address: str | None) -> None:
     from slideqc.comparing.empty_flow import empty
     from solutions.pipeline_prefect_parallel import choose_executor, define_flow
     mapped = empty(define_flow())
-    mapped.executor = choose_executor(executor, 2, address)
     names = [f"/archive/2026/11/slide-{number:07}.svs" for number in range(size)]
     started, cpu = time.perf_counter(), time.process_time()
     for start in range(0, size, batch):
+        mapped.executor = choose_executor(executor, 2, address)  # a new one: it keeps the states of its runs
         if not mapped.run(file_names=names[start:start + batch]).is_successful():
             sys.exit("the flow failed")
     print(json.dumps({"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu, "memory": peak()}))

@@ -45,7 +45,7 @@ def rescan_if_blurry(image: Task, percent_blurry: Task, blur_max: Task) -> Task:
 
 def define_flow() -> Flow:
     """The flow for all slides: its mapped tasks and their dependencies."""
-    with Flow("Image QC, mapped", terminal_state_handler=flows.finish) as flow:
+    with Flow("Check all slides", terminal_state_handler=flows.finish) as flow:
         file_names = Parameter("file_names")
         image_work_size = unmapped(Parameter("image_work_size", default="1.25x"))
         blur_work_size = unmapped(Parameter("blur_work_size", default="5x"))
@@ -55,12 +55,13 @@ def define_flow() -> Flow:
         output = unmapped(Parameter("output", default=str(flags.OUTPUT)))
 
         image = load_image.map(file_names, image_work_size, output)
-        result = tissue_segmentation_simple.map(image, image_work_size)
+        tissue = tissue_segmentation_simple.map(image, image_work_size)
         percent_blurry = identifyBlurryRegions.map(image, image_work_size, blur_work_size, blur_radius,
-                                                   blur_threshold, upstream_tasks=[result])
+                                                   blur_threshold, upstream_tasks=[tissue])
         too_blurry = apply_map(rescan_if_blurry, image, percent_blurry, blur_max)
-        saved = save_result.map(file_names, output, image, image_work_size, result, percent_blurry, too_blurry)
-        flow.set_reference_tasks([saved])
+        save_result.map(image, image_work_size, tissue, percent_blurry, too_blurry)
+    flows.save_failures(flow)
+    flows.name_task_runs(flow)  # such as "load CMU-1.svs", for a server's pages
     return flow
 
 

@@ -36,10 +36,9 @@ def main(argv: list[str] | None = None) -> int:
     run = Run.begin(options)
     client = Client()
     flow_id = flow.register(project_name=options.project)
-    flow_run = client.create_flow_run(
-        flow_id=flow_id, run_name=options.folder.resolve().name,
-        parameters={"file_names": run.slides, "output": str(options.output), **flags.parameters(options)})
-    return servers.follow(run, [flow_run]) if options.wait else servers.leave([flow_run])
+    parameters = {"file_names": run.slides, "output": str(options.output), **flags.parameters(options)}
+    ids = [client.create_flow_run(flow_id=flow_id, run_name=options.folder.resolve().name, parameters=parameters)]
+    return servers.wait_for_runs(run, ids) if options.wait else servers.print_address(ids)
 
 
 if __name__ == "__main__":

@@ -44,11 +44,12 @@ def main(argv: list[str] | None = None) -> int:
     run = Run.begin(options)
     client = Client()
     flow_id = flow.register(project_name=options.project)
-    flow_runs = [client.create_flow_run(
-        flow_id=flow_id, run_name=Path(file_name).name,
-        parameters={"file_name": file_name, "output": str(options.output), **flags.parameters(options)},
-    ) for file_name in run.slides]
-    return servers.follow(run, flow_runs) if options.wait else servers.leave(flow_runs)
+    ids = []
+    for file_name in run.slides:
+        ids.append(client.create_flow_run(
+            flow_id=flow_id, run_name=Path(file_name).name,
+            parameters={"file_name": file_name, "output": str(options.output), **flags.parameters(options)}))
+    return servers.wait_for_runs(run, ids) if options.wait else servers.print_address(ids)
 
 
 if __name__ == "__main__":

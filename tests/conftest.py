@@ -36,7 +36,7 @@ SLOW = ("test_readme.py", "test_compare.py", "test_notebook.py", "test_instructo
 # each goes to the first worker that is free.
 SPREAD = ("test_check.py", "test_check_mistakes.py", "test_check_server.py", "test_check_server_mistakes.py",
           "test_check_setup.py", "test_command_line.py", "test_compare_faults.py", "test_comparing.py",
-          "test_durability.py", "test_instructor.py", "test_memory.py", "test_operations.py", "test_runners.py",
+          "test_durability.py", "test_instructor.py", "test_memory.py", "test_operations.py",
           "test_scale.py", "test_schedules.py", "test_services.py", "test_solutions.py", "test_workers.py")
 
 # How to start a process that is sent Ctrl-C: in a group of its own, and hearing it, also where the tests run in the

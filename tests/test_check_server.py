@@ -39,7 +39,7 @@ def main():
     for file_name in run.slides:
         parameters = {"file_name": file_name, "output": str(options.output), **flags.parameters(options)}
         flow_runs.append(client.create_flow_run(flow_id=flow_id, run_name="mine", parameters=parameters))
-    return servers.follow(run, flow_runs) if options.wait else servers.leave(flow_runs)
+    return servers.wait_for_runs(run, flow_runs) if options.wait else servers.print_address(flow_runs)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import formats
 import pipeline
 from BaseImage import BaseImage
 from slideqc.errors import SlideError
-from slideqc.slides import levels, reading, tiles
+from slideqc.slides import levels, tiles
 
 LEVELS = (1, 4, 16)
 FILL = (240, 241, 243)  # no scanner's default, so that a test sees where it comes from
@@ -379,24 +379,18 @@ def test_threads_read_what_one_would(slide_of: Callable[..., Path]) -> None:
     assert all(farthest(one, other) == 0 for one, other in zip(together, serial * 3, strict=True))
 
 
-@pytest.mark.parametrize("kept", [1, 2])
-def test_threads_share_the_pictures_that_they_keep(slide_of: Callable[..., Path], kept: int, monkeypatch) -> None:
-    """The steps of one slide may run on different threads; in time another slide takes the place of the first."""
-    path, *others = map(slide_of, FORMATS[:1 + kept])
-    touch(path, *others)
-    monkeypatch.setattr(reading._Last, "most", 1)
-    reading.keep(kept)
+def test_each_thread_keeps_the_picture_that_it_read_last(slide_of: Callable[..., Path]) -> None:
+    """The steps of a slide ask for it in turn; another slide's picture takes its place."""
+    path, other = map(slide_of, FORMATS[:2])
+    touch(path, other)
     mine = BaseImage(path).picture("1/4")
+    assert BaseImage(path).picture("1/4") is mine
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(BaseImage(path).picture, "1/4").result() is mine
-        gone = weakref.ref(mine)
-        del mine
-        for other in others:
-            BaseImage(other).picture("1/4")
-        assert gone() is not None, "the other thread keeps it"
-        for number, other in enumerate(others, 1):
-            pool.submit(BaseImage(other).picture, "1/4").result()
-            assert (gone() is None) == (number == kept), "each thread keeps the pictures that it read last"
+        assert pool.submit(BaseImage(path).picture, "1/4").result() is not mine
+    gone = weakref.ref(mine)
+    del mine
+    BaseImage(other).picture("1/4")
+    assert gone() is None
 
 
 def test_the_fast_way_is_taken(slide_of: Callable[..., Path]) -> None:

@@ -148,24 +148,6 @@ def test_a_lost_scheduler_is_one_line(doomed, started, tmp_path):
     assert not list((tmp_path / "output").glob(".*.part"))
 
 
-def test_the_run_says_whether_results_are_stored_and_not_the_worker(cluster, tmp_path):
-    """Prefect's setting for it is one of the script's, which the workers were not started with."""
-    program = f"""import sys; from prefect import Flow, task; from prefect.engine.results import LocalResult
-from prefect.executors import DaskExecutor; sys.path.insert(0, {str(HOME)!r}); from slideqc.orchestration import runners
-runners.use()
-@task(result=LocalResult(dir={str(tmp_path / "stored")!r}, location="answer"))
-def answer():
-    return 42
-flow = Flow("stored", tasks=[answer], executor=DaskExecutor({cluster.address!r}))
-assert flow.run().is_successful()"""
-    for setting in ("false", "true"):
-        env = environment(tmp_path) | {"PREFECT__FLOWS__CHECKPOINTING": setting}
-        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True,
-                              timeout=PATIENCE)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert (tmp_path / "stored" / "answer").exists() == (setting == "true")
-
-
 def test_the_report_takes_no_more_memory_for_the_pictures_of_many_slides(tmp_path):
     import tracemalloc
 
@@ -185,6 +167,22 @@ def test_the_report_takes_no_more_memory_for_the_pictures_of_many_slides(tmp_pat
     finally:
         tracemalloc.stop()
     assert (tmp_path / "report.html").stat().st_size > 200 * 50_000
+
+
+def test_batches_leave_the_same_bytes(slides, plain, tmp_path):
+    """As the guide has it, with batches of 15 slides instead of 100."""
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL) if "results.assemble" in block]
+    output = tmp_path / "output"
+    output.mkdir()
+    program = f"slides = {sorted(map(str, slides.glob('*.svs')))!r}\n" + block
+    for shown, here in (("100", "15"), ("/shared/output", str(output))):
+        assert shown in program
+        program = program.replace(shown, here)
+    done = subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True,
+                          env=environment(tmp_path), timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert done.stdout.count("Flow run SUCCESS") == 3
+    assert files(output) == files(plain)
 
 
 def test_the_guide_s_commands_leave_the_same_bytes_on_workers_elsewhere(cluster, slides, plain, tmp_path):

@@ -1,10 +1,19 @@
 """The flows leave the same bytes as the plain pipeline, with the same exit status, on every executor."""
 
+import ast
+import difflib
 import shutil
+import subprocess
+import sys
+from datetime import timedelta
 
 import pytest
+from prefect import Flow, Parameter, task
+from prefect.tasks.core.function import FunctionTask
 
-from conftest import files, one_line, table
+from conftest import HOME, environment, files, one_line, table
+from slideqc.orchestration import flows
+from slideqc.output import results
 
 SERIAL, MAPPED = "solutions/pipeline_prefect.py", "solutions/pipeline_prefect_parallel.py"
 EXECUTORS = ["local", "threads", "processes", "distributed"]
@@ -66,6 +75,72 @@ def test_one_bad_slide_fails_its_own_tasks_and_names_itself(solutions, slides, t
 def test_the_serial_flow_names_the_slide_too(solutions, slides, tmp_path):
     state = solutions["serial"].define_flow().run(file_name=str(slides / "planted-truncated.svs"), output=str(tmp_path))
     assert state.is_failed() and state.message.startswith("planted-truncated.svs is truncated")
+
+
+def test_nothing_of_prefect_is_replaced(tmp_path):
+    """What an attendee's own flow runs on, a solution's does too: settings, runners and executors."""
+    program = """
+import json, prefect
+from prefect import engine, executors
+def stock():
+    return {"settings": json.dumps(prefect.config.to_dict(), default=str, sort_keys=True),
+            **{name: repr(vars(owner)) for owner in (engine.FlowRunner, engine.TaskRunner, executors.DaskExecutor,
+                                                     executors.LocalDaskExecutor, executors.LocalExecutor)
+               for name in [owner.__qualname__]}, "runner": repr(engine.get_default_flow_runner_class())}
+before = stock()
+from slideqc.orchestration import flows, servers
+from solutions import pipeline_prefect, pipeline_prefect_parallel_server, pipeline_prefect_server
+from solutions import pipeline_prefect_parallel as mapped
+mapped.define_flow()
+print([name for name in before if before[name] != stock()[name]])
+names = ("local", "threads", "processes", "distributed")
+print([type(mapped.choose_executor(name, 2, None)).__module__ for name in names])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, check=True,
+                          env=environment(tmp_path))
+    changed, modules = map(ast.literal_eval, done.stdout.splitlines()[-2:])
+    assert changed == [] and modules == ["prefect.executors.local", *["prefect.executors.dask"] * 3]
+
+
+def test_the_difference_to_the_plain_pipeline_is_the_lesson():
+    """The steps are those of pipeline.py, line by line, but for what the README tells to change."""
+    plain, flow = ((HOME / name).read_text(encoding="utf-8").splitlines() for name in ("pipeline.py", SERIAL))
+    steps = plain[plain.index("logger = logging.getLogger(\"pipeline\")") + 3:]
+    steps = steps[:next(number for number, line in enumerate(steps) if line.startswith("def check_slide"))]
+    changes = [line for line in difflib.ndiff(steps, flow) if line[0] == "-" and line.strip("- ")]
+    assert [line.split()[1] for line in changes] == ["return", "tissue_fraction=tissue.fraction,"], changes
+
+
+def test_names_of_task_runs(solutions):
+    """Each mapped task run is named after its slide; the mapped task itself keeps its name."""
+    flow = solutions["mapped"].define_flow()
+    given = {"file_names": ["/slides/a.svs", "/slides/b 1.svs"], "image": ValueError("the step before failed")}
+    named = {task.name: task.task_run_name for task in flow.tasks if task.task_run_name}
+    assert named.keys() == flows.VERBS.keys() == {task.name for task in flow.tasks if isinstance(task, FunctionTask)}
+    assert named["load_image"](map_index=1, **given) == "load b 1.svs"
+    assert named["load_image"](map_index=None, **given) is None
+
+
+def test_a_step_of_any_flow_writes_the_row_when_it_has_failed_for_good(tmp_path):
+    """Once it is not tried again; what follows it adds nothing; the task of another flow is as it was."""
+    seen = []
+
+    @task(max_retries=1, retry_delay=timedelta(0))
+    def load(file_name: str) -> str:
+        seen.append((tmp_path / "a.svs_qc.json").exists())
+        raise ValueError("no such luck")
+
+    @task
+    def after(image: str, output: str) -> str:
+        return image
+
+    with Flow("fails", terminal_state_handler=flows.finish) as flow:
+        after(load(Parameter("file_name")), Parameter("output"))
+    flows.save_failures(flow)
+    state = flow.run(file_name="/slides/a.svs", output=str(tmp_path))
+    row, = results.read_rows(tmp_path)
+    assert seen == [False, False] and state.message == row["error"] == "a.svs: ValueError: no such luck"
+    assert load.state_handlers == []
 
 
 def test_a_read_error_that_passes_is_tried_again(solutions, small_slides, tmp_path, monkeypatch):

@@ -83,7 +83,7 @@ def test_pictures_are_area_means(size: str, slides: dict[str, BaseImage]) -> Non
 def read_whole(image: BaseImage, size: str) -> np.ndarray:
     """The picture, which is not kept: else windows are cut from it."""
     whole = image.picture(size)
-    reading._last.pictures.clear()
+    reading._last.key = None
     return whole
 
 

@@ -48,7 +48,7 @@ def check_on_server(call: ScriptCall) -> Iterator[tuple[str, Finding | None]]:
         yield ("run by an agent, the flow leaves what pipeline.py leaves",
                finding or server_findings.table_too_early(call, output) or _wrong_results(call, seen)
                or (call.waits and run_script.missing_table(
-                   call, call.output, "main() ends with servers.follow(…), where --wait is asked for"))
+                   call, call.output, "main() ends with servers.wait_for_runs(…), where --wait is asked for"))
                or run_script.wrong_exit_status(call, status))
         if call.is_mapped and (executor := _executor(server)):
             yield f"its tasks ran on a {executor}", server_findings.no_executor(call, executor)

@@ -61,7 +61,8 @@ def ended_too_early(call: ScriptCall, running: list[dict], status: int | None) -
     """Did the script end before its flow runs, though it was called with --wait?"""
     if not call.waits or status is None or not running:
         return None
-    return Finding(f"{call.who} was called with --wait, and ended before the flow runs had", "servers.follow(run, "
+    return Finding(f"{call.who} was called with --wait, and ended before the flow runs had",
+                   "servers.wait_for_runs(run, "
                    "flow_runs), where options.wait is set", "wait")
 
 

@@ -63,13 +63,14 @@ STEPS = {
                   "registered, says which folder that is.",
         "agent": "The server only keeps the books. Runs stay Scheduled until an agent, started in another terminal, "
                  "picks them up, and an agent takes only runs whose labels it has, each of them.",
-        "wait": "create_flow_run() returns at once: when your loop is done, nothing is checked yet. servers.leave() "
-                "says where the runs can be watched; servers.follow(), for --wait, waits, and makes the table.",
+        "wait": "create_flow_run() returns at once: when your loop is done, nothing is checked yet. "
+                "servers.print_address() says where the runs can be watched; servers.wait_for_runs(), for --wait, "
+                "waits, and makes the table.",
         "server": "`python -m workshop_server`, in a terminal of its own, is the server, and `prefect backend server` "
                   "tells Prefect to use it. Its address is in Prefect's settings, and in no script.",
         "script": "main() stays as it is but for its loop and its end: it takes the flags, registers the flow, asks "
-                  "for the runs, and returns what servers.leave() or servers.follow() gives. Run the script with "
-                  "python to see where it stops.",
+                  "for the runs, and returns what servers.print_address() or servers.wait_for_runs() gives. Run the "
+                  "script with python to see where it stops.",
     }, "step 3: copy your script of step 1 to {mapped}, map its flow, then: python check.py 3 {mapped}", True),
     3: Step("the flow is mapped over the slides", "file_names", "solutions/pipeline_prefect_parallel.py", {
         "files": "The loop over the files goes: the flow has one Parameter, file_names, and is given the whole list.",

@@ -1,21 +1,27 @@
-"""Code that the flows share: the final state's message, the check of the Dask scheduler, and the flow's diagram."""
+"""Code that the flows share: rows of failed slides, names of task runs, the end of a run, scheduler, diagrams."""
 
 import argparse
 import logging
 import shutil
 import socket
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import prefect
-from prefect import Flow
-from prefect.engine.state import State
+from prefect import Flow, Task
+from prefect.engine.state import State, TriggerFailed
 
-from slideqc.errors import CommandError
-from slideqc.orchestration import runners
+from slideqc.errors import CommandError, OutputError
+from slideqc.output import results
 
-runners.use()
+# What a mapped task does to its slide, for the names of its runs.
+VERBS = {"load_image": "load", "tissue_segmentation_simple": "find tissue in",
+         "identifyBlurryRegions": "judge focus in", "check_blurry": "check", "blurry_action": "warn of",
+         "save_result": "save"}
 
 _cluster_errors = []  # exceptions of the Dask cluster that ended a flow run
 
@@ -25,13 +31,50 @@ def finish(flow: Flow, state: State, reference_task_states: set[State]) -> State
 
     If an agent runs the flow, perhaps no script waits for its end. Then the handler also writes the table.
     """
+    parameters = prefect.context.parameters
     if state.is_failed():
-        runs = [run for task in reference_task_states for run in getattr(task, "map_states", None) or [task]]
-        state.message = " | ".join(sorted(str(run.message) for run in runs if run.is_failed()))
+        slides = parameters.get("file_names") or [parameters["file_name"]]
+        state.message = " | ".join(results.failures(parameters["output"], slides)) or state.message
     if prefect.context.get("running_with_backend"):
         from slideqc.orchestration import servers  # imported here: only a run on a server needs it
-        servers.write_table(Path(prefect.context.parameters["output"]))
+        servers.write_table(Path(parameters["output"]))
     return state
+
+
+def save_failures(flow: Flow) -> None:
+    """Let each task of the flow write the row of its slide if it fails: the tasks that follow do not run."""
+    for task in flow.tasks:
+        task.state_handlers = [*task.state_handlers, _save_failure]
+
+
+def _save_failure(task: Task, old_state: State, state: State) -> None:
+    """A state handler: write the row `failed`, with the reason, unless the task will be tried again."""
+    context = prefect.context
+    is_last_try = context.get("task_run_count", 1) > task.max_retries
+    slide = _slide(context.parameters, context.get("map_index"))
+    if slide and is_last_try and state.is_failed() and not isinstance(state, TriggerFailed):
+        error = state.result if isinstance(state.result, Exception) else RuntimeError(state.message)
+        with suppress(OutputError):  # the script, or the run's message, tells of a full folder
+            results.save_failure(context.parameters["output"], slide, error)
+
+
+def _slide(parameters: Mapping, map_index: int | None) -> str | None:
+    """The slide of the task run: a mapped task itself, without an index, has none."""
+    if "file_name" in parameters:
+        return parameters["file_name"]
+    return None if map_index is None else parameters["file_names"][map_index]
+
+
+def name_task_runs(flow: Flow) -> None:
+    """Name the runs of mapped tasks after their slides, such as `load CMU-1.svs` instead of `load_image [4]`."""
+    for task in flow.tasks:
+        if task.name in VERBS:
+            task.task_run_name = partial(_task_run_name, VERBS[task.name])
+
+
+def _task_run_name(verb: str, /, *, map_index: int | None, file_names: Sequence[str], **_: object) -> str | None:
+    """The name of a task run; None, which keeps Prefect's name, for a mapped task itself."""
+    return None if map_index is None else f"{verb} {Path(file_names[map_index]).name}"
 
 
 def check_scheduler(options: argparse.Namespace) -> None:

@@ -55,14 +55,14 @@ def check(project: str) -> None:
         raise CommandError(f"no project {project!r} on the server: prefect create project {shlex.quote(project)}")
 
 
-def leave(flow_runs: list[str]) -> int:
+def print_address(flow_runs: list[str]) -> int:
     """Print the address of the submitted flow runs; returns the exit status 0. Raises CommandError without a server."""
     _print_address(flow_runs)
     print("an agent runs them: prefect agent local start")
     return 0
 
 
-def follow(run: Run, flow_runs: list[str]) -> int:
+def wait_for_runs(run: Run, flow_runs: list[str]) -> int:
     """Wait for all flow runs, print the final state of each, and finish `run`; returns the exit status.
 
     It is 1 if a flow run or a slide failed. Raises CommandError if the server no longer answers.

@@ -91,6 +91,13 @@ def has_row(output: Path, slide: str | Path) -> bool:
     return _row_file(output, Path(slide).name).exists()
 
 
+def failures(output: str | Path, slides: Iterable[str]) -> list[str]:
+    """Why slides could not be checked, of those among `slides` whose row says `failed`; in their order."""
+    files = [_row_file(output, Path(slide).name) for slide in slides]
+    rows = [json.loads(file.read_bytes()) for file in files if file.exists()]
+    return [row["error"] for row in rows if row["status"] == "failed"]
+
+
 def _row_file(output: str | Path, file_name: str) -> Path:
     name = os.fsencode(file_name)
     if len(name) + len(ROW_FILE) > LONGEST_NAME:
@@ -140,6 +147,12 @@ def _csv(rows: list[dict]) -> str:
     for row in rows:
         writer.writerow(_cell(column, row[column]) for column in COLUMNS)
     return table.getvalue()
+
+
+def markdown(row: dict) -> str:
+    """The row of one slide as a Markdown table, of the columns that say something."""
+    cells = {column: str(_cell(column, row[column])).replace("|", "\\|") for column in COLUMNS}
+    return "\n".join(["| | |", "|---|---|", *(f"| {column} | {text} |" for column, text in cells.items() if text)])
 
 
 def _cell(column: str, value: object) -> object:

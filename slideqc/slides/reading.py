@@ -6,13 +6,10 @@ with tifffile and simplejpeg instead: the same pixels, three to ten times sooner
 
 import contextlib
 import os
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from threading import local
 from typing import NamedTuple
-from weakref import WeakValueDictionary
 
 import cv2
 import numpy as np
@@ -22,6 +19,7 @@ from slideqc.errors import SlideError
 from slideqc.slides import dicom, levels, magnification, memory, refused, tiff, tiles
 from slideqc.slides.cells import Cells
 from slideqc.slides.magnification import Plan
+from slideqc.slides.tiles import Pixels
 from slideqc.slides.windows import Window, cut, windows
 
 # One slide stays on one core: the parallel variants of the pipeline scale by slides.
@@ -125,36 +123,21 @@ def read_windows(path: Path, facts: Facts, plan: Plan, margin: int, wanted: np.n
     Some megabytes are in memory at a time, however large the picture is; each tile is decoded once, those away from
     `wanted` never. The pixels are those of the whole picture. Raises SlideError when a tile is damaged.
     """
-    if (picture := _kept.get(_key(path, plan))) is not None:
-        yield from cut(picture, margin, wanted, **options)
+    if _last.key == _key(path, plan):
+        yield from cut(_last.pixels, margin, wanted, **options)
         return
     with _cells(path, facts, plan) as cells:
         yield from windows(cells, margin, wanted, **options)
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A whole picture: as `Pixels`, but not a tuple, because tuples take no weak references."""
+class _LastPicture(local):
+    """The picture that this thread read last: the steps of a slide ask for the same one in turn."""
 
-    rgb: np.ndarray
-    scanned: np.ndarray | None
-
-
-class _Last(local):
-    """What this thread read last."""
-
-    most = 1  # pictures
-
-    def __init__(self) -> None:
-        self.pictures: deque[Picture] = deque()
-
-    def make_room(self, coming: int) -> None:
-        while len(self.pictures) + coming > self.most:
-            self.pictures.popleft()
+    key: tuple | None = None
+    pixels: Pixels | None = None
 
 
-_last = _Last()
-_kept = WeakValueDictionary()     # what any thread read last, by slide, plan and the file's stamp
+_last = _LastPicture()
 
 
 def _key(path: Path, plan: Plan) -> tuple:
@@ -163,24 +146,19 @@ def _key(path: Path, plan: Plan) -> tuple:
     return path, plan, stamp.st_mtime_ns, stamp.st_size
 
 
-def read_picture(path: Path, facts: Facts, plan: Plan) -> Picture:
+def read_picture(path: Path, facts: Facts, plan: Plan) -> Pixels:
     """The whole slide: RGB, uint8 (plan.height, plan.width, 3), read-only, and which of its pixels were scanned.
 
     Unscanned parts have the slide's background colour. Raises SlideError when a tile is damaged. Each thread keeps
-    the picture that it read last, since the steps of the pipeline ask for the same one in turn; they may do so from
-    different threads, which share what they keep.
+    the picture that it read last.
     """
     key = _key(path, plan)
-    picture = _kept.get(key)
-    if picture is None:
-        _last.make_room(1)  # frees the old picture before the new one is read
+    if _last.key != key:
+        _last.key = _last.pixels = None  # frees the old picture before the new one is read
         with _room_for(path, plan):
-            picture = _read_whole(path, facts, plan)
-        _kept[key] = picture
-    if not any(picture is other for other in _last.pictures):
-        _last.pictures.append(picture)
-        _last.make_room(0)
-    return picture
+            _last.pixels = _read_whole(path, facts, plan)
+        _last.key = key
+    return _last.pixels
 
 
 @contextlib.contextmanager
@@ -205,7 +183,7 @@ def _room_for(path: Path, plan: Plan) -> Iterator[None]:
         raise
 
 
-def _read_whole(path: Path, facts: Facts, plan: Plan) -> Picture:
+def _read_whole(path: Path, facts: Facts, plan: Plan) -> Pixels:
     rgb = np.empty((plan.height, plan.width, 3), np.uint8)
     scanned = np.full((plan.height, plan.width), 255, np.uint8)
     for window in read_windows(path, facts, plan, margin=0):
@@ -214,9 +192,5 @@ def _read_whole(path: Path, facts: Facts, plan: Plan) -> Picture:
         if window.scanned is not None:
             scanned[there] = window.scanned
     rgb.flags.writeable = scanned.flags.writeable = False
-    return Picture(rgb, None if scanned.all() else scanned)
+    return Pixels(rgb, None if scanned.all() else scanned)
 
-
-def keep(pictures: int) -> None:
-    """Let each thread of this process keep so many pictures, from now on, instead of one."""
-    _Last.most = pictures

@@ -7,7 +7,7 @@ from solutions.pipeline_prefect import identifyBlurryRegions, load_image, tissue
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = parameters()
         flow.add_task(p.blur_radius)
         image = load_image(p.file_name, p.image_work_size)

@@ -7,7 +7,7 @@ from solutions.pipeline_prefect import blurry_action, check_blurry
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = mapped_parameters()
         image, percent_blurry = measure_mapped(p)
         with case(check_blurry.map(percent_blurry, p.blur_max), True):

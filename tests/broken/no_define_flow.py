@@ -2,5 +2,5 @@
 
 from prefect import Flow
 
-with Flow("Image QC") as flow:
+with Flow("Check one slide") as flow:
     pass

@@ -5,7 +5,7 @@ from prefect import Flow, Parameter
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = parameters(file_name=Parameter("file_names"))
         image, _, percent_blurry = measure(p)
         rescan(image, percent_blurry, p.blur_max)

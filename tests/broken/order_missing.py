@@ -7,7 +7,7 @@ from solutions.pipeline_prefect import identifyBlurryRegions, load_image, tissue
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = parameters()
         image = load_image(p.file_name, p.image_work_size)
         tissue_segmentation_simple(image, p.image_work_size)

@@ -7,7 +7,7 @@ from solutions.pipeline_prefect import identifyBlurryRegions, load_image, tissue
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = mapped_parameters()
         image = load_image.map(p.file_names, p.image_work_size)
         tissue_segmentation_simple.map(image, p.image_work_size)

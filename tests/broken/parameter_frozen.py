@@ -5,7 +5,7 @@ from prefect import Flow
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = parameters(blur_radius=7)
         image, _, percent_blurry = measure(p)
         rescan(image, percent_blurry, p.blur_max)

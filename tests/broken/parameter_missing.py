@@ -12,7 +12,7 @@ def check_blurry(percent_blurry):
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         image, _, percent_blurry = measure(parameters())
         with case(check_blurry(percent_blurry), True):
             blurry_action(image, percent_blurry)

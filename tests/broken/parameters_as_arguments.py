@@ -5,7 +5,7 @@ from prefect import Flow
 
 
 def define_flow(file_name):
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = parameters(file_name=file_name)
         image, _, percent_blurry = measure(p)
         rescan(image, percent_blurry, p.blur_max)

@@ -7,7 +7,7 @@ from solutions.pipeline_prefect import blurry_action, check_blurry
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = parameters()
         image, _, percent_blurry = measure(p)
         if check_blurry(percent_blurry, p.blur_max):

@@ -9,11 +9,11 @@ from solutions.pipeline_prefect import save_result
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = pieces.parameters(blur_max=Parameter("blur_max"))
         image, result, percent_blurry = pieces.measure(p)
         too_blurry = pieces.rescan(image, percent_blurry, p.blur_max)
-        save_result(p.file_name, p.output, image, p.image_work_size, result, percent_blurry, too_blurry)
+        save_result(image, p.image_work_size, result, percent_blurry, too_blurry)
     return flow
 
 

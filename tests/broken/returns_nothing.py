@@ -5,7 +5,7 @@ from prefect import Flow
 
 
 def define_flow():
-    with Flow("Image QC"):
+    with Flow("Check one slide"):
         p = parameters()
         image, _, percent_blurry = measure(p)
         rescan(image, percent_blurry, p.blur_max)

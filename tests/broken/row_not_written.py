@@ -6,7 +6,7 @@ import solutions.pipeline_prefect as right
 
 
 @task
-def save_result(file_name, output, image, image_work_size, tissue_fraction, percent_blurry, too_blurry):
+def save_result(image, image_work_size, tissue, percent_blurry, too_blurry):
     return {"file_name": image.name, "status": "rescan" if too_blurry else "ok"}
 
 

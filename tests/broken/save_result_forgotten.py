@@ -9,7 +9,7 @@ from slideqc import flags
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = pieces.parameters()
         image, _, percent_blurry = pieces.measure(p)
         pieces.rescan(image, percent_blurry, p.blur_max)

@@ -10,7 +10,7 @@ save_result = task(pipeline.save_result)
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = parameters()
         image, result, percent_blurry = measure(p)
         too_blurry = check_blurry(percent_blurry, p.blur_max)

@@ -6,7 +6,7 @@ from solutions.pipeline_prefect import load_image, tissue_segmentation_simple
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         pass
 
     image = load_image("slide.svs", "1.25x")

@@ -7,7 +7,7 @@ from slideqc.output import results
 
 
 def define_flow():
-    with Flow("Image QC") as flow:
+    with Flow("Check one slide") as flow:
         p = parameters()
         try:
             image, _, percent_blurry = measure(p)

@@ -19,7 +19,7 @@ def main():
     flow = define_flow()
     flow.run_config = pieces.RUN_CONFIG
     flow_id = flow.register(project_name=options.project)
-    return servers.leave([Client().create_flow_run(flow_id=flow_id, parameters={
+    return servers.print_address([Client().create_flow_run(flow_id=flow_id, parameters={
         "file_name": file_name, **pieces.given(options)}) for file_name in run.slides])
 
 

@@ -20,8 +20,8 @@ MAPPED = {  # each step: what it waits for, its seconds for one slide
     "check_blurry": (("identifyBlurryRegions", "blur_max"), 0.1),
     "case(True)": (("check_blurry",), 0.1),
     "blurry_action": (("case(True)", "load_image", "identifyBlurryRegions"), 0.2),
-    "save_result": (("file_names", "output", "load_image", "image_work_size", "tissue_segmentation_simple",
-                     "identifyBlurryRegions", "check_blurry"), 0.4),
+    "save_result": (("load_image", "image_work_size", "tissue_segmentation_simple", "identifyBlurryRegions",
+                     "check_blurry"), 0.4),
 }
 NEXT_DAY = {"clocks": [{"type": "CronClock", "cron": "0 2 * * *", "start_date": None, "end_date": None, "labels": None,
                         "parameter_defaults": {"file_names": []}, "day_or": True, "__version__": "1.4.1"}],
@@ -52,7 +52,7 @@ def put(conn: sa.Connection, table: sa.Table, **values: object) -> str:
     return values["id"]
 
 
-def flow(conn: sa.Connection, *, name: str = "Image QC, mapped", project: str = "Image QC", version: int = 1,
+def flow(conn: sa.Connection, *, name: str = "Check all slides", project: str = "Image QC", version: int = 1,
          like: Flow | None = None, schedule: dict | None = None, archived: bool = False,
          tenant_id: str | None = None) -> Flow:
     """The workshop's flow, or, with `like`, another version of a flow."""
@@ -197,7 +197,7 @@ def workshop(conn: sa.Connection) -> dict[str, str]:
     agent(conn, name="room-server", seen=-5400, labels=("gpu",))
     old = flow(conn, archived=True)
     new = flow(conn, version=2, like=old, schedule=NEXT_DAY)
-    other = flow(conn, name="Image QC", project="Image QC")
+    other = flow(conn, name="Check one slide", project="Image QC")
     flow(conn, name="Hello", project="Hello, World!")
     names = [f"{first}-{second}" for first in ("brisk", "calm", "deft", "keen", "vivid", "quiet")
              for second in ("heron", "lynx", "newt", "wren", "yak")]
@@ -224,7 +224,7 @@ def workshop(conn: sa.Connection) -> dict[str, str]:
         tables.task_run.c.task_id == new.tasks["identifyBlurryRegions"])).scalar()
     for run_id, began in ((failed, -900), (live, -14), (done, -300)):
         log(conn, run_id, [("INFO", "Submitted for execution: PID: 40117"),
-                           ("INFO", "Beginning Flow run for 'Image QC, mapped'")], began=began)
+                           ("INFO", "Beginning Flow run for 'Check all slides'")], began=began)
         log(conn, run_id, [("INFO", f"Task 'load_image[{slide}]': Starting task run...") for slide in range(16)]
             + [("DEBUG", "slide-03.svs: level 2 of 3, 2220 × 2967 px, 1.25x"),
                ("WARNING", "slide-03.svs: no magnification in its metadata, 20x assumed"),
@@ -240,10 +240,10 @@ def workshop(conn: sa.Connection) -> dict[str, str]:
         put(conn, tables.cloud_hook, tenant_id=new.tenant, name=name, type=kind, states=["Failed", "Cancelled"],
             version_group_id=group)
     for number, (which, kind, words) in enumerate((
-            (done, "CLOUD_HOOK", "Run \"silver-kestrel\" of flow \"Image QC, mapped\" is Success"),
+            (done, "CLOUD_HOOK", "Run \"silver-kestrel\" of flow \"Check all slides\" is Success"),
             (failed, "CLOUD_HOOK_FAILED", "The hook \"to the lab\" gave up after 4 attempts, because lab.example did "
-             "not answer within 5 s. It had to tell: Run \"curious-falcon\" of flow \"Image QC, mapped\" is Failed"),
-            (failed, "CLOUD_HOOK", "Run \"curious-falcon\" of flow \"Image QC, mapped\" is Failed: Some reference "
+             "not answer within 5 s. It had to tell: Run \"curious-falcon\" of flow \"Check all slides\" is Failed"),
+            (failed, "CLOUD_HOOK", "Run \"curious-falcon\" of flow \"Check all slides\" is Failed: Some reference "
              "tasks failed."))):
         put(conn, tables.message, tenant_id=new.tenant, type=kind, text=words, read=not number,
             created=timestamps.now(shift=100 * number - 800),

@@ -21,7 +21,7 @@ import pipeline
 from conftest import HOME, files, table
 from harness import Agent, RunningServer, free_port, until
 from slideqc.errors import CommandError
-from slideqc.orchestration import servers
+from slideqc.orchestration import flows, servers
 from slideqc.slides.awkward import truncated
 
 SERIAL, MAPPED = "solutions/pipeline_prefect_server.py", "solutions/pipeline_prefect_parallel_server.py"
@@ -100,14 +100,14 @@ def test_the_bytes_of_the_plain_pipeline(script: str, room: Room, slides: Path, 
 
 
 def test_one_flow_run_a_batch(room: Room, small_slides: Path, tmp_path: Path) -> None:
-    """As docs/scaling.md has it, with batches of two slides instead of 500."""
+    """As docs/scaling.md has it, with batches of two slides instead of 100."""
     guide = (HOME / "docs" / "scaling.md").read_text(encoding="utf-8")
     (block,) = [block for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "create_flow_run" in block]
     program = tmp_path / "batches.py"
     program.write_text(f"""import sys
 sys.path.insert(0, {str(HOME)!r})
 slides = {sorted(map(str, small_slides.glob("*.svs")))!r}
-{block.replace("500", "2").replace("/shared/output", str(tmp_path)).replace('"Image QC"', '"Image QC, batches"')}""")
+{block.replace("100", "2").replace("/shared/output", str(tmp_path)).replace('"Image QC"', '"Image QC, batches"')}""")
     room.server.prefect("create", "project", "Image QC, batches")
     done = room.server.python(program)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -122,6 +122,32 @@ def test_good_slides_alone_exit_0(script: str, room: Room) -> None:
     done = room.done(script, "good")
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(table(room.outputs[script, "good"])) == (2 if script == SERIAL else 3) and "Success" in done.stdout
+
+
+def test_mapped_task_runs_are_named_after_their_slides(room: Room, slides: Path) -> None:
+    """Also those that never ran, since the step before them failed."""
+    room.done(MAPPED, "wait")
+    (run,) = room.runs(MAPPED, "wait")
+    found = room.server.ask(f'query {{ task_run(where: {{flow_run_id: {{_eq: "{run["id"]}"}}, '
+                            "map_index: {_gte: 0}}) { name map_index state task { name } } }")["task_run"]
+    names = sorted(path.name for path in slides.glob("*.svs"))
+    for row in found:
+        if row["task"]["name"] in flows.VERBS and row["state"] != "Skipped":
+            assert row["name"] == f"{flows.VERBS[row['task']['name']]} {names[row['map_index']]}"
+    assert {f"load {name}" for name in names} < {row["name"] for row in found}
+    assert "TriggerFailed" in {row["state"] for row in found if row["name"] == "save planted truncated.svs"}
+
+
+@both
+def test_each_checked_slide_leaves_an_artifact(script: str, room: Room, slides: Path) -> None:
+    room.done(script, "wait")
+    runs = ", ".join(f'"{run["id"]}"' for run in room.runs(script, "wait"))
+    found = room.server.ask(f"query {{ task_run(where: {{flow_run_id: {{_in: [{runs}]}}}}) "
+                            "{ artifacts { kind data } } }")
+    artifacts = [artifact for row in found["task_run"] for artifact in row["artifacts"]]
+    assert {artifact["kind"] for artifact in artifacts} == {"markdown"}
+    texts = sorted(artifact["data"]["markdown"] for artifact in artifacts)
+    assert [f"| file_name | small-{number}.svs |" in text for number, text in enumerate(texts, 1)] == [True] * 3
 
 
 def test_the_mapped_run_has_a_child_a_slide(room: Room) -> None:
@@ -230,7 +256,8 @@ def test_other_answers(status: int, body: bytes) -> None:
         servers.check(PROJECT)
 
 
-@pytest.mark.parametrize("then", [lambda runs: servers.follow(None, runs), servers.leave], ids=["wait", "leave"])
+@pytest.mark.parametrize("then", [lambda runs: servers.wait_for_runs(None, runs), servers.print_address],
+                         ids=["wait", "print"])
 def test_a_server_that_goes_away_right_after_the_submission(then: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:  # as after the minute of the client's tries
         raise requests.ConnectionError

@@ -173,7 +173,7 @@ def test_links_that_the_client_prints_open(site: Site, page: object) -> None:
     page.goto(site.url)
     expect(page).to_have_url(f"{site.url}/default")
     page.goto(site.flow())
-    expect(page.locator("h1")).to_have_text("Image QC, mapped")
+    expect(page.locator("h1")).to_have_text("Check all slides")
     page.goto(site.flow(f"?flow_id={site.ids['old']}"))
     expect(page.locator(".sub")).to_contain_text("Version 1 of 2")
     page.goto(f"{site.url}/default/flow/{site.ids['old']}")  # a flow's own id instead of its group's
@@ -564,7 +564,7 @@ def test_times_are_those_of_the_reader(site: Site, browser: object) -> None:
 def test_pages_work_without_a_script(site: Site, browser: object) -> None:
     with watched(browser, java_script_enabled=False) as page:
         page.goto(f"{site.url}/default")
-        page.get_by_role("region", name="Flows").get_by_role("link", name="Image QC, mapped").click()
+        page.get_by_role("region", name="Flows").get_by_role("link", name="Check all slides").click()
         page.get_by_role("link", name="Run", exact=True).click()
         page.get_by_label("file_names").fill("[]")
         page.get_by_role("button", name="Run").click()
@@ -740,7 +740,7 @@ def test_key_opens_the_pages_of_its_tenant_alone(room: tuple, browser: object) -
         cookie = next(each for each in page.context.cookies() if each["name"] == "session")
         assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and key("Ada") not in cookie["value"]
         page.get_by_role("link", name="Dashboard").click()
-        expect(page.get_by_role("region", name="Flows")).to_contain_text("Image QC, mapped")
+        expect(page.get_by_role("region", name="Flows")).to_contain_text("Check all slides")
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_label("Your API key")).to_be_visible()
         assert page.request.get(f"{site.url}/ada", headers={"Cookie": f"session={cookie['value']}"}).url.endswith(
@@ -748,7 +748,7 @@ def test_key_opens_the_pages_of_its_tenant_alone(room: tuple, browser: object) -
     with watched(browser) as page:
         log_in(page, site, key("Bob"))
         expect(page).to_have_url(f"{site.url}/bob")
-        expect(page.locator("main")).not_to_contain_text("Image QC, mapped")
+        expect(page.locator("main")).not_to_contain_text("Check all slides")
         ids = site.ids
         paths = [f"flow/{ids['group']}", f"flow/{ids['flow']}", f"flow-run/{ids['run']}", f"?project={ids['project']}",
                  f"flow-run/{ids['run']}/log.txt", f"flow-run/{ids['run']}/lines", f"task-run/{ids['task_run']}"]
