@@ -25,7 +25,6 @@ import cv2
 import numpy as np
 import prefect
 from prefect import Flow, Parameter, case, task
-from prefect.backend import create_markdown_artifact
 
 from BaseImage import BaseImage
 from slideqc import flags
@@ -100,7 +99,7 @@ def save_result(image: BaseImage, image_work_size: str, tissue: Tissue, percent_
     status = "no_tissue" if percent_blurry is None else "rescan" if too_blurry else "ok"
     row = results.save_row(image.output, image.name, status, **image.describe(image_work_size, tissue.warnings),
                            tissue_fraction=tissue.fraction, percent_blurry=percent_blurry)
-    create_markdown_artifact(results.markdown(row))  # on a server, for its page Artifacts
+    flows.leave_artifact(row)  # on a server, for its page Artifacts
     return row
 
 

@@ -8,6 +8,7 @@ import sys
 from datetime import timedelta
 
 import pytest
+import requests
 from prefect import Flow, Parameter, task
 from prefect.tasks.core.function import FunctionTask
 
@@ -119,6 +120,19 @@ def test_names_of_task_runs(solutions):
     assert named.keys() == flows.VERBS.keys() == {task.name for task in flow.tasks if isinstance(task, FunctionTask)}
     assert named["load_image"](map_index=1, **given) == "load b 1.svs"
     assert named["load_image"](map_index=None, **given) is None
+
+
+def test_a_server_that_is_gone_costs_the_artifact_and_not_the_slide(solutions, small_slides, tmp_path, monkeypatch):
+    tried = []
+
+    def gone(text):
+        tried.append(text)
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(flows, "create_markdown_artifact", gone)
+    state = solutions["serial"].define_flow().run(file_name=str(small_slides / "small-1.svs"), output=str(tmp_path))
+    assert state.is_successful() and "| status | ok |" in tried[0]
+    assert [row["status"] for row in results.read_rows(tmp_path)] == ["ok"]
 
 
 def test_a_step_of_any_flow_writes_the_row_when_it_has_failed_for_good(tmp_path):

@@ -187,7 +187,7 @@ def greedy():
 
 
 def test_5_a_run_falls_silent(server):
-    again = block(5, "python").replace("pipeline.load_image", "greedy")
+    again = block(5, "python").replace("(file_name, image_work_size, output):\n    ...", "():\n    greedy()")
     runs = [submit(server, name, f"{KILLED}\n{how}\nwith Flow('{name}') as flow:\n    load_image()")
             for name, how in (("killed", "load_image = task(greedy)"), ("retried", again))]
     failed, retried = (ended(server, run_id) for run_id in runs)

@@ -62,8 +62,7 @@ def ended_too_early(call: ScriptCall, running: list[dict], status: int | None) -
     if not call.waits or status is None or not running:
         return None
     return Finding(f"{call.who} was called with --wait, and ended before the flow runs had",
-                   "servers.wait_for_runs(run, "
-                   "flow_runs), where options.wait is set", "wait")
+                   "servers.wait_for_runs(run, ids), where options.wait is set", "wait")
 
 
 def wrong_requests(call: ScriptCall, seen: dict, output: str, is_over: bool) -> Finding | None:

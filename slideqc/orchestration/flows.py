@@ -12,8 +12,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import prefect
+import requests
 from prefect import Flow, Task
+from prefect.backend import create_markdown_artifact
 from prefect.engine.state import State, TriggerFailed
+from prefect.exceptions import ClientError
 
 from slideqc.errors import CommandError, OutputError
 from slideqc.output import results
@@ -33,12 +36,21 @@ def finish(flow: Flow, state: State, reference_task_states: set[State]) -> State
     """
     parameters = prefect.context.parameters
     if state.is_failed():
-        slides = parameters.get("file_names") or [parameters["file_name"]]
+        slides = parameters["file_names"] if "file_names" in parameters else [parameters["file_name"]]
         state.message = " | ".join(results.failures(parameters["output"], slides)) or state.message
     if prefect.context.get("running_with_backend"):
         from slideqc.orchestration import servers  # imported here: only a run on a server needs it
         servers.write_table(Path(parameters["output"]))
     return state
+
+
+def leave_artifact(row: dict) -> None:
+    """Leave a slide's row as an artifact of the task run, if an agent runs the flow.
+
+    A server that does not answer costs the artifact, and not the slide.
+    """
+    with suppress(ClientError, requests.RequestException):
+        create_markdown_artifact(results.markdown(row))
 
 
 def save_failures(flow: Flow) -> None:
